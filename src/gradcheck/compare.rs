@@ -1,0 +1,411 @@
+//! One comparison after another: the ladder is climbed down until every functional is settled, then judged.
+
+use alloc::{format, string::String, vec::Vec};
+use num_traits::Float;
+
+use super::function::{Direction, Fault, Function, Functional};
+use super::ladder::{Estimate, Ladder, Sides};
+use super::number::{Number, Sum, exponent, power};
+use super::report::{Report, Verdict, Worst};
+
+/// The ladder's length: 4⁻⁴⁸ of the first step is below anything f64 can tell apart.
+const STEPS: usize = 48;
+
+/// What the code under test claims for one functional and direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) value: f64,
+    /// Its rounding error: the kernel's stated bound and what was measured.
+    pub(super) slack: f64,
+    /// The size of the gradient here, were its parts not to cancel.
+    pub(super) scale: f64,
+}
+
+/// How a comparison ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Outcome {
+    Agrees { resolved: bool },
+    Differs,
+    Kink,
+    Unknown,
+}
+
+/// A comparison with all that a report wants to know about it.
+pub(super) struct Comparison {
+    pub(super) outcome: Outcome,
+    pub(super) claim: Claim,
+    pub(super) numeric: f64,
+    pub(super) bar: f64,
+    pub(super) sides: Option<Sides>,
+    pub(super) ladder: Ladder,
+}
+
+impl Comparison {
+    /// The comparison excludes an error of the size asked for.
+    pub(super) fn resolved(&self) -> bool {
+        matches!(self.outcome, Outcome::Agrees { resolved: true } | Outcome::Kink)
+    }
+
+    /// How much of the error bar the difference uses up; above 1 it is a failure.
+    pub(super) fn strain(&self) -> f64 {
+        let (low, high) =
+            self.sides.map_or((self.numeric, self.numeric), |s| (s.left.min(s.right), s.left.max(s.right)));
+        let gap = (low - self.claim.value).max(self.claim.value - high).max(0.0);
+        if gap == 0.0 { 0.0 } else { gap / self.bar }
+    }
+}
+
+/// Compares claims with differences of `function` along `direction`.
+///
+/// `shift` gives, for a list of (coordinate, offset), the claimed slope along that offset for each
+/// functional: what must be taken off because the points reached are not quite the ones meant.
+pub(super) fn compare<N: Number>(
+    function: &mut Function<'_, N>,
+    direction: &Direction,
+    functionals: &[Functional<'_>],
+    claims: &[Claim],
+    resolution: f64,
+    mut shift: impl FnMut(&[(usize, f64)]) -> Vec<f64>,
+) -> Vec<Comparison> {
+    let mut ladders: Vec<Ladder> = functionals.iter().map(|_| Ladder::default()).collect();
+    let (first, last) = reach(function, direction);
+    let mut h = first;
+    for _ in 0..STEPS {
+        if h < last {
+            break;
+        }
+        if let Some(pair) = function.pair(direction, h) {
+            let shifts = if pair.residual.is_empty() { Vec::new() } else { shift(&pair.residual) };
+            for (k, (functional, ladder)) in functionals.iter().zip(&mut ladders).enumerate() {
+                pair.record(h, *functional, shifts.get(k).copied().unwrap_or(0.0), ladder);
+            }
+            if ladders.iter().zip(claims).all(|(ladder, claim)| settled(ladder, claim, resolution)) {
+                break;
+            }
+        }
+        h /= 4.0;
+    }
+    ladders.into_iter().zip(claims).map(|(ladder, claim)| judge(ladder, *claim, resolution)).collect()
+}
+
+/// The largest and the smallest step worth trying.
+fn reach<N: Number>(function: &Function<'_, N>, direction: &Direction) -> (f64, f64) {
+    match direction {
+        // As large as the coordinate or 1, whichever is more; vectors that are small as a whole start lower.
+        Direction::Coordinate(j) => {
+            let x = function.at(*j).abs();
+            let (k, _) = function.place(*j);
+            let largest = function.base[k]
+                .iter()
+                .map(|x| x.widen().abs())
+                .filter(|x| x.is_finite())
+                .fold(0.0, f64::max);
+            let typical = if largest == 0.0 { 1.0 } else { largest.min(1.0) };
+            let first = power(exponent(x.max(typical)) - 1);
+            let last = if x == 0.0 { typical * power(-90) } else { 2.0 * N::EPS * power(exponent(x)) };
+            (first, last.min(first))
+        }
+        // A dense direction carries the scale of the inputs in itself. Every coordinate must move by many units in
+        // its last place: were it to stay where it is, the correction for that would be all there is to see.
+        Direction::Dense(u) => {
+            let moved = |(j, u): (usize, &f64)| match function.at(j) {
+                _ if *u == 0.0 => 0.0,
+                0.0 => power(-90),
+                x => 256.0 * N::EPS * power(exponent(x)) / u.abs(),
+            };
+            (0.5, u.iter().enumerate().map(moved).fold(0.0, f64::max))
+        }
+    }
+}
+
+/// Nothing is to be gained by smaller steps.
+fn settled(ladder: &Ladder, claim: &Claim, resolution: f64) -> bool {
+    if ladder.len() < 3 || !ladder.smooth() {
+        return false;
+    }
+    let Some(best) = ladder.best() else { return false };
+    let bar = best.error + claim.slack;
+    let scale = claim.scale.max(best.value.abs());
+    (best.value - claim.value).abs() <= bar && best.error <= resolution / 8.0 * scale
+}
+
+fn judge(ladder: Ladder, claim: Claim, resolution: f64) -> Comparison {
+    let sides = ladder.kink();
+    let best = ladder.best();
+    let Estimate { value, error } = match (sides, best) {
+        (Some(s), _) => Estimate { value: s.left.midpoint(s.right), error: s.error },
+        (None, Some(best)) => best,
+        (None, None) => Estimate { value: f64::NAN, error: f64::INFINITY },
+    };
+    let bar = error + claim.slack;
+    let mut comparison = Comparison { outcome: Outcome::Unknown, claim, numeric: value, bar, sides, ladder };
+    let strain = comparison.strain();
+    comparison.outcome = if !error.is_finite() {
+        Outcome::Unknown
+    } else if strain > 1.0 || strain.is_nan() {
+        Outcome::Differs
+    } else if sides.is_some() {
+        Outcome::Kink
+    } else {
+        let scale = match claim.scale.max(value.abs()) {
+            // A minimum, say: relative to the slopes around it.
+            0.0 => comparison.ladder.steepest(),
+            scale => scale,
+        };
+        Outcome::Agrees { resolved: comparison.ladder.still() && scale == 0.0 || bar <= resolution * scale }
+    };
+    comparison
+}
+
+/// The claim ⟨row, u⟩ of a gradient row along a direction.
+pub(super) fn claim(row: &[f64], noise: &[f64], direction: &Direction, relative: f64) -> Claim {
+    match direction {
+        Direction::Coordinate(j) => {
+            Claim { value: row[*j], slack: noise[*j] + relative * row[*j].abs(), scale: row[*j].abs() }
+        }
+        Direction::Dense(u) => {
+            let mut value = Sum::default();
+            let (mut square, mut rounding) = (0.0, 0.0);
+            for ((g, n), u) in row.iter().zip(noise).zip(u) {
+                let term = g * u;
+                value.add(term);
+                square += term * term;
+                rounding += n * u * n * u;
+            }
+            let (value, scale) = (value.value(), Float::sqrt(square));
+            Claim { value, slack: Float::sqrt(rounding) + relative * (scale + value.abs()), scale }
+        }
+    }
+}
+
+/// The tally of a check, and the comparison to show.
+pub(super) struct Tally {
+    pub(super) report: Report,
+    strain: f64,
+    /// The gradient as a whole was resolved.
+    seen: bool,
+    unknown: bool,
+}
+
+impl Tally {
+    pub(super) fn new(
+        check: &'static str,
+        precision: &'static str,
+        full: bool,
+        resolution: f64,
+        seed: u64,
+    ) -> Self {
+        let report = Report {
+            verdict: Verdict::Pass,
+            check,
+            precision,
+            full,
+            reason: String::new(),
+            worst: None,
+            comparisons: 0,
+            unresolved: 0,
+            kinks: 0,
+            resolution,
+            evaluations: 0,
+            seed,
+        };
+        Self { report, strain: -1.0, seen: false, unknown: false }
+    }
+
+    /// Counts a comparison; whether it failed.
+    pub(super) fn add(
+        &mut self,
+        comparison: &Comparison,
+        input: Option<(usize, usize)>,
+        at: Option<f64>,
+        output: Option<usize>,
+    ) -> bool {
+        self.report.comparisons += 1;
+        let mut strain = comparison.strain();
+        match comparison.outcome {
+            Outcome::Agrees { resolved: true } => {}
+            Outcome::Agrees { resolved: false } => {
+                self.report.unresolved += 1;
+                // A wide bar leaves room by itself: it is no close call.
+                strain = strain.min(0.0);
+            }
+            Outcome::Kink => self.report.kinks += 1,
+            Outcome::Differs => self.report.verdict = Verdict::Fail,
+            Outcome::Unknown => {
+                self.report.unresolved += 1;
+                self.unknown = true;
+            }
+        }
+        let failed = comparison.outcome == Outcome::Differs;
+        // Among failures the one that matters most: a large gap rather than a large multiple of a tiny bar.
+        let rank = if failed { 2.0 + gap(comparison) } else { strain.min(1.0) };
+        if rank > self.strain {
+            self.strain = rank;
+            let claim = comparison.claim.value;
+            self.report.worst = Some(Worst {
+                input,
+                at,
+                output,
+                analytic: claim,
+                numeric: comparison.numeric,
+                error: comparison.bar,
+                sides: comparison.sides.map(|s| (s.left, s.right)),
+                taylor_slope: comparison.ladder.taylor_slope(claim),
+                steps: comparison.ladder.sizes(),
+                meaning: String::new(),
+            });
+        }
+        failed
+    }
+
+    /// The comparisons made so far show the gradient as a whole.
+    pub(super) fn seen(&mut self, seen: bool) {
+        self.seen |= seen;
+    }
+
+    /// There is nothing to compare: no input to move, or no output.
+    pub(super) fn nothing(&mut self) {
+        self.seen = true;
+        self.report.reason = String::from("nothing to differentiate");
+    }
+
+    /// Prefers the next failure over those seen: it is closer to the culprit.
+    pub(super) fn sharpen(&mut self) {
+        self.strain = -1.0;
+    }
+
+    pub(super) fn fault(mut self, fault: Fault) -> Report {
+        let (verdict, reason) = match fault {
+            Fault::Impure(reason) => (Verdict::Impure, reason),
+            Fault::NonDeterministic(reason) => (Verdict::NonDeterministic, reason),
+            Fault::NonFinite(reason) => (Verdict::NonFinite, reason),
+        };
+        self.report.verdict = verdict;
+        self.report.reason = reason;
+        self.report
+    }
+
+    pub(super) fn finish(mut self, evaluations: usize, sizes: &[usize], hint: Option<&str>) -> Report {
+        self.report.evaluations = evaluations;
+        if self.report.verdict == Verdict::Fail {
+            if let Some(worst) = &mut self.report.worst {
+                worst.meaning = match hint {
+                    Some(hint) => String::from(hint),
+                    None => meaning(worst.analytic, worst.numeric, worst.error, sizes),
+                };
+            }
+        } else if !self.seen {
+            self.report.verdict = Verdict::Inconclusive;
+            self.report.reason = if self.unknown {
+                String::from(
+                    "the differences settle on no value: the function is not finite, or not differentiable, nearby",
+                )
+            } else {
+                format!(
+                    "the function's own rounding errors leave an error bar wider than {:.1e} of the gradient: a gradient \
+                     wrong by less than that bar could not be told from this one",
+                    self.report.resolution
+                )
+            };
+        } else if self.report.kinks > 0 {
+            self.report.verdict = Verdict::Kink;
+            self.report.reason =
+                String::from("one-sided derivatives differ, and the gradient lies between them");
+        }
+        self.report
+    }
+}
+
+/// The relative gap of a failure, at most 1.
+fn gap(comparison: &Comparison) -> f64 {
+    let (a, b) = (comparison.claim.value, comparison.numeric);
+    let gap = (a - b).abs();
+    let size = comparison.claim.scale.max(b.abs());
+    if gap.is_finite() && size > 0.0 { (gap / size).min(1.0) } else { 1.0 }
+}
+
+/// What a wrong number and the right one look like together.
+pub(super) fn meaning(analytic: f64, numeric: f64, error: f64, sizes: &[usize]) -> String {
+    if analytic.is_nan() {
+        return String::from("the gradient is NaN");
+    }
+    if analytic == 0.0 {
+        return String::from("the gradient is zero: a term is missing or the result is never propagated");
+    }
+    if numeric.abs() <= error {
+        return String::from(
+            "the true derivative is zero to within the error bar: a term too many or a wrong index",
+        );
+    }
+    let ratio = analytic / numeric;
+    let tolerance = (2.0 * error / numeric.abs()).max(1e-9);
+    let is = |value: f64| (ratio - value).abs() <= tolerance * value.abs();
+    if is(-1.0) {
+        return String::from("a sign is wrong");
+    }
+    for &n in sizes.iter().filter(|&&n| n > 2) {
+        let n_real = n as f64;
+        if is(1.0 / n_real) {
+            return format!("1/{n}: a mean where a sum is meant");
+        }
+        if is(n_real) {
+            return format!("{n}: a sum where a mean is meant");
+        }
+    }
+    for (value, text) in [
+        (2.0, "2: a factor too many, or a term counted twice"),
+        (0.5, "1/2: a missing factor 2, or one of two equal terms"),
+        (-2.0, "−2: a sign and a factor 2"),
+        (-0.5, "−1/2: a sign and a factor 1/2"),
+    ] {
+        if is(value) {
+            return String::from(text);
+        }
+    }
+    if (ratio - 1.0).abs() < 0.05 {
+        return format!(
+            "off by {:.3e} of itself: a small term missing, or a constant not quite right",
+            ratio - 1.0
+        );
+    }
+    String::from("no simple factor: a term is missing or an index is wrong")
+}
+
+/// Whether comparisons that split the gradient into parts resolved all that there is to resolve.
+///
+/// Counts each part by its largest term: a part is seen if one comparison that says something about it is.
+pub(super) struct Coverage {
+    parts: Vec<bool>,
+    whole: bool,
+}
+
+impl Coverage {
+    pub(super) fn new(parts: usize) -> Self {
+        Self { parts: alloc::vec![false; parts], whole: false }
+    }
+
+    /// A comparison of everything at once.
+    pub(super) fn whole(&mut self, comparison: &Comparison) {
+        self.whole |= comparison.resolved();
+    }
+
+    /// The comparisons of one part; those of terms that are zero say nothing, unless all are.
+    pub(super) fn part<'c>(
+        &mut self,
+        part: usize,
+        comparisons: impl Iterator<Item = &'c Comparison> + Clone,
+    ) {
+        let telling = |c: &&Comparison| c.claim.value != 0.0;
+        let mut some = comparisons.clone().filter(telling).peekable();
+        self.parts[part] |= if some.peek().is_some() {
+            some.any(Comparison::resolved)
+        } else {
+            let mut rest = comparisons.peekable();
+            rest.peek().is_some() && rest.all(Comparison::resolved)
+        };
+    }
+
+    pub(super) fn complete(&self) -> bool {
+        self.whole || !self.parts.is_empty() && self.parts.iter().all(|&seen| seen)
+    }
+}

@@ -1,0 +1,221 @@
+//! The check of a Jacobian-vector product.
+
+use alloc::{vec, vec::Vec};
+
+use super::compare::{Comparison, Coverage, Outcome, Tally, claim, compare};
+use super::function::{Call, Direction, Fault, Function, Functional};
+use super::linear::{Image, Linear};
+use super::number::{Number, Random};
+use super::sample::{coordinates, restricted, scales, signed, support};
+use super::vjp::{is_full, weightings, where_is};
+use super::{Options, Progress, Report, Setting};
+
+pub(super) fn check<N: Number, A: Number>(
+    options: &Options<'_>,
+    point: Vec<Vec<N>>,
+    base: Vec<Vec<A>>,
+    outputs: usize,
+    mut forward: impl FnMut(&mut [Vec<N>], &mut [N]),
+    mut jvp: impl FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [A]),
+) -> Report {
+    let setting = Setting::new::<N, A>(options);
+    let lengths: Vec<usize> = base.iter().map(Vec::len).collect();
+    let full = is_full(options, lengths.iter().sum(), outputs);
+    let mut tally = Tally::new("jvp", setting.precision, full, setting.resolution, options.seed);
+    let mut call = |x: &mut [Vec<A>], u: &mut [Vec<A>], dy: &mut [Vec<A>]| jvp(x, u, &mut dy[0]);
+    let linear = Linear::new("jvp", base, lengths.clone(), vec![outputs], &mut call, options.seed);
+    match run(&mut tally, options, &setting, full, point, outputs, &mut forward, linear) {
+        Err(fault) => tally.fault(fault),
+        Ok(evaluations) => {
+            let sizes: Vec<usize> = lengths.iter().copied().chain([outputs]).collect();
+            tally.finish(evaluations, &sizes, None)
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one check, assembled in one place")]
+fn run<N: Number, A: Number>(
+    tally: &mut Tally,
+    options: &Options<'_>,
+    setting: &Setting,
+    full: bool,
+    point: Vec<Vec<N>>,
+    outputs: usize,
+    forward: Call<'_, N>,
+    mut linear: Linear<'_, A>,
+) -> Result<usize, Fault> {
+    let mut random = Random::new(options.seed);
+    let mut function = Function::new(point, outputs, forward, &mut random)?;
+    let weightings = weightings(&function, options, full, &mut random);
+    let whole = options.directions.max(1);
+    let mut functionals: Vec<Functional<'_>> = weightings.iter().map(|v| function.weighted(v)).collect();
+    if full {
+        functionals.extend((0..outputs).map(Functional::Entry));
+    } else if outputs > 0 {
+        let mut entries = vec![0, outputs - 1];
+        entries.extend((0..4).map(|_| random.below(outputs)));
+        functionals.extend(entries.into_iter().map(Functional::Entry));
+    }
+
+    let mut directions = Vec::new();
+    for _ in 0..whole {
+        for relative in [false, true] {
+            directions.push(Direction::Dense(signed(&scales(&function, relative), &mut random)));
+        }
+    }
+    let dense = directions.len();
+    if full {
+        directions
+            .extend((0..function.len()).filter(|&j| function.at(j).is_finite()).map(Direction::Coordinate));
+    } else {
+        let unknown = vec![0.0; function.len()];
+        let chosen = coordinates(&function, &unknown, options.coordinates, &mut random);
+        directions.extend(chosen.into_iter().map(Direction::Coordinate));
+    }
+    directions.retain(|direction| !support(direction).is_empty());
+    if directions.is_empty() || outputs == 0 {
+        tally.nothing();
+        return Ok(function.evaluations);
+    }
+
+    let relative = options.bound * setting.eps;
+    let total = directions.len();
+    let mut first: Option<(Vec<f64>, Vec<f64>)> = None;
+    let mut coverage = Coverage::new(if full { total - dense.min(total) } else { weightings.len() - whole });
+    for (done, direction) in directions.iter().enumerate() {
+        let tangent = tangent(direction, function.len());
+        let image = linear.image(&tangent)?;
+        linear.trust();
+        let results =
+            compare_column(&mut function, &mut linear, direction, &functionals, &image, relative, setting)?;
+        if done < dense {
+            results[..whole].iter().for_each(|result| coverage.whole(result));
+            if !full {
+                (whole..weightings.len()).for_each(|k| coverage.part(k - whole, results[k..=k].iter()));
+            }
+        } else if full {
+            coverage.part(done - dense, results.iter());
+        }
+        for (k, result) in results.iter().enumerate() {
+            let output = match functionals[k] {
+                Functional::Entry(i) => Some(i),
+                Functional::Weighted(..) => None,
+            };
+            let (place, at) = where_is(&function, direction);
+            let failed = tally.add(result, place, at, output);
+            if let (true, Functional::Weighted(v, _)) = (failed && !full, functionals[k]) {
+                locate(tally, &mut function, &mut linear, direction, v, &image, relative, setting)?;
+                function.confirm()?;
+                return Ok(function.evaluations);
+            }
+        }
+        if first.is_none() {
+            first = Some((tangent, image.value));
+        }
+        if let Some(progress) = options.progress {
+            progress(Progress { done: done + 1, total });
+        }
+    }
+    tally.seen(coverage.complete());
+    function.confirm()?;
+    if let Some((tangent, value)) = first {
+        linear.confirm(&tangent, &value)?;
+    }
+    Ok(function.evaluations)
+}
+
+/// A direction as a vector.
+pub(super) fn tangent(direction: &Direction, len: usize) -> Vec<f64> {
+    match direction {
+        Direction::Coordinate(j) => {
+            let mut unit = vec![0.0; len];
+            unit[*j] = 1.0;
+            unit
+        }
+        Direction::Dense(u) => u.clone(),
+    }
+}
+
+fn compare_column<N: Number, A: Number>(
+    function: &mut Function<'_, N>,
+    linear: &mut Linear<'_, A>,
+    direction: &Direction,
+    functionals: &[Functional<'_>],
+    image: &Image,
+    relative: f64,
+    setting: &Setting,
+) -> Result<Vec<Comparison>, Fault> {
+    // To read an output off a column is what a coordinate direction does to a row.
+    let claims: Vec<_> = functionals
+        .iter()
+        .map(|functional| match functional {
+            Functional::Entry(i) => claim(&image.value, &image.noise, &Direction::Coordinate(*i), relative),
+            Functional::Weighted(v, _) => {
+                claim(&image.value, &image.noise, &Direction::Dense(v.to_vec()), relative)
+            }
+        })
+        .collect();
+    let len = function.len();
+    let mut fault = None;
+    let results = compare(function, direction, functionals, &claims, setting.resolution, |residual| {
+        let mut off = vec![0.0; len];
+        for &(j, r) in residual {
+            off[j] = r;
+        }
+        match linear.apply(&off) {
+            Err(f) => {
+                fault = Some(f);
+                Vec::new()
+            }
+            Ok(moved) => functionals
+                .iter()
+                .map(|functional| match functional {
+                    Functional::Entry(i) => moved[*i],
+                    Functional::Weighted(v, _) => v.iter().zip(&moved).map(|(v, m)| v * m).sum(),
+                })
+                .collect(),
+        }
+    });
+    fault.map_or(Ok(results), Err)
+}
+
+/// Halves the weights of a failing comparison until one output is left.
+#[allow(clippy::too_many_arguments, reason = "the parts of one check, handed on")]
+fn locate<N: Number, A: Number>(
+    tally: &mut Tally,
+    function: &mut Function<'_, N>,
+    linear: &mut Linear<'_, A>,
+    direction: &Direction,
+    weights: &[f64],
+    image: &Image,
+    relative: f64,
+    setting: &Setting,
+) -> Result<(), Fault> {
+    let mut culprits: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] != 0.0).collect();
+    while culprits.len() > 1 {
+        let (left, right) = culprits.split_at(culprits.len() / 2);
+        let mut worst: Option<(f64, Vec<usize>)> = None;
+        for half in [left, right] {
+            let part = restricted(weights, half);
+            let functional = match half {
+                [i] => Functional::Entry(*i),
+                _ => function.weighted(&part),
+            };
+            let results =
+                compare_column(function, linear, direction, &[functional], image, relative, setting)?;
+            let result = &results[0];
+            let gap = (result.claim.value - result.numeric).abs();
+            if result.outcome == Outcome::Differs && worst.as_ref().is_none_or(|(g, _)| gap > *g) {
+                worst = Some((gap, half.to_vec()));
+                tally.sharpen();
+                let (place, at) = where_is(function, direction);
+                tally.add(result, place, at, half.first().copied().filter(|_| half.len() == 1));
+            }
+        }
+        match worst {
+            Some((_, half)) => culprits = half,
+            None => break,
+        }
+    }
+    Ok(())
+}

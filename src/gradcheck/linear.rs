@@ -1,0 +1,134 @@
+//! The derivative under test: a linear map, audited at every call, with its rounding errors measured.
+
+use alloc::{format, vec, vec::Vec};
+
+use super::function::{Fault, audit, changed};
+use super::number::{Number, Random};
+
+type Call<'a, A> = &'a mut dyn FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [Vec<A>]);
+
+/// Constants with few bits: multiplying by them is exact, dividing by them again shows rounding errors.
+const FACTORS: [f64; 2] = [2631.0 / 2048.0, 3347.0 / 2048.0];
+
+/// A few samples of rounding show less than the most it can do; moving every coordinate by a whole unit
+/// shows twice what rounding it would.
+const SAFETY: [f64; 2] = [8.0, 2.0];
+
+/// No more than this many units of the largest entry is put down to rounding.
+const MOST: f64 = 256.0;
+
+/// A vjp (from outputs to inputs) or a jvp (from inputs to outputs) at a fixed point.
+pub(super) struct Linear<'a, A> {
+    what: &'static str,
+    call: Call<'a, A>,
+    base: Vec<Vec<A>>,
+    work: Vec<Vec<A>>,
+    from: Vec<usize>,
+    to: Vec<usize>,
+    random: Random,
+    audited: bool,
+}
+
+/// A row or column of the Jacobian and the rounding error of each entry.
+pub(super) struct Image {
+    pub(super) value: Vec<f64>,
+    pub(super) noise: Vec<f64>,
+}
+
+impl<'a, A: Number> Linear<'a, A> {
+    /// `from` and `to` are the lengths of the slices the map takes and gives.
+    pub(super) fn new(
+        what: &'static str,
+        base: Vec<Vec<A>>,
+        from: Vec<usize>,
+        to: Vec<usize>,
+        call: Call<'a, A>,
+        seed: u64,
+    ) -> Self {
+        Self { what, call, work: base.clone(), base, from, to, random: Random::new(seed), audited: false }
+    }
+
+    fn run(&mut self, v: &[f64], pattern: f64) -> Result<Vec<A>, Fault> {
+        let mut start = 0;
+        let given: Vec<Vec<A>> = self
+            .from
+            .iter()
+            .map(|&n| {
+                start += n;
+                v[start - n..start].iter().map(|&x| A::narrow(x)).collect()
+            })
+            .collect();
+        let mut used = given.clone();
+        let before = self.work.clone();
+        let mut out: Vec<Vec<A>> = self.to.iter().map(|&n| vec![A::narrow(pattern); n]).collect();
+        (self.call)(&mut self.work, &mut used, &mut out);
+        if let Some(place) = changed(&before, &self.work) {
+            return Err(Fault::Impure(format!("the {} changes its inputs: {place}", self.what)));
+        }
+        if let Some(place) = changed(&given, &used) {
+            return Err(Fault::Impure(format!("the {} changes the vector it is given: {place}", self.what)));
+        }
+        if let Some(k) = (0..out.len()).find(|&k| out[k].len() != self.to[k]) {
+            return Err(Fault::Impure(format!("the {} changes the length of result {k}", self.what)));
+        }
+        Ok(out.concat())
+    }
+
+    /// The image of `v`, without an estimate of its errors.
+    pub(super) fn apply(&mut self, v: &[f64]) -> Result<Vec<f64>, Fault> {
+        let out = if self.audited {
+            self.run(v, 0.0)?
+        } else {
+            let what = self.what;
+            audit(&format!("the {what}"), |pattern| self.run(v, pattern))?
+        };
+        match out.iter().position(|x| !x.is_finite()) {
+            None => Ok(out.iter().map(|x| x.widen()).collect()),
+            Some(i) => Err(Fault::NonFinite(format!("element {i} of the {} is {:?}", self.what, out[i]))),
+        }
+    }
+
+    /// The image of `v` and how far rounding carries it: from images of multiples of `v`, and from the
+    /// image at a point whose coordinates are off by one unit in the last place.
+    pub(super) fn image(&mut self, v: &[f64]) -> Result<Image, Fault> {
+        let value = self.apply(v)?;
+        let mut noise = vec![0.0_f64; value.len()];
+        for factor in FACTORS {
+            let scaled: Vec<f64> = v.iter().map(|x| x * factor).collect();
+            for (n, (x, y)) in noise.iter_mut().zip(value.iter().zip(self.run(&scaled, 0.0)?)) {
+                *n = n.max(SAFETY[0] * (y.widen() / factor - x).abs());
+            }
+        }
+        for (work, base) in self.work.iter_mut().zip(&self.base) {
+            for (w, x) in work.iter_mut().zip(base) {
+                *w = x.neighbour(self.random.sign() > 0.0);
+            }
+        }
+        let nearby = self.run(v, 0.0);
+        self.work.clone_from(&self.base);
+        let most = MOST * A::EPS * value.iter().fold(0.0, |m, x| x.abs().max(m));
+        for (n, (x, y)) in noise.iter_mut().zip(value.iter().zip(nearby?)) {
+            // A neighbour beyond a kink, or a map that is not linear, must not pass for rounding.
+            *n = n.max(SAFETY[1] * (y.widen() - x).abs()).min(most);
+        }
+        Ok(Image { value, noise })
+    }
+
+    /// From now on calls are not repeated: the audit is over.
+    pub(super) fn trust(&mut self) {
+        self.audited = true;
+    }
+
+    /// Whether the map still gives the bits it gave.
+    pub(super) fn confirm(&mut self, v: &[f64], before: &[f64]) -> Result<(), Fault> {
+        self.audited = false;
+        let now = self.apply(v)?;
+        match now.iter().zip(before).position(|(a, b)| a.to_bits() != b.to_bits()) {
+            None => Ok(()),
+            Some(i) => Err(Fault::NonDeterministic(format!(
+                "the {}: element {i} was {:e} at first and is {:e} at the end of the check",
+                self.what, before[i], now[i]
+            ))),
+        }
+    }
+}

@@ -1,0 +1,1739 @@
+//! softmax, log_softmax and logsumexp along an axis, with their gradients.
+//!
+//! # Mathematics
+//! For a row x with maximum m and L = log Σ exp x_j: softmax is exp(x_i − L), log_softmax x_i − L,
+//! logsumexp L. With a temperature T, x/T takes the place of x.
+//!
+//! # Algorithm
+//! *softmax.* 1. The maximum. 2. e_j = 2^b·(t + w) of each element (`math/exp.rs`), their sum S
+//! relative to 2^K, K the exponent of exp m, in fixed point (`math/sum.rs`). w is kept in the output.
+//! 3. With 1/S = h + l: y = 2^(b−K)·(h·t + (h·w + l·t)), t from the table again: only the last
+//! addition rounds in earnest. In place, w is computed again, to the same bits.
+//!
+//! *log_softmax and logsumexp.* 1. The two largest elements m ≥ m₂. 2. The sum of the *other* terms,
+//! all but one occurrence of m, relative to the exponent of exp m₂, so that it keeps its relative
+//! accuracy however small it is. 3. L − m = log1p(others/exp m); x − m and L − m are subtracted in two
+//! words each.
+//!
+//! x is not rounded against m: integers K make the terms relative. Only where |m| ≥ 512 (f32) or
+//! 4,096 (f64) is m subtracted, which is exact for every term that reaches a result. With a temperature
+//! (x − m)/T is carried in two words.
+//!
+//! Rows along the last axis put neighbours of a row into the lanes of a register; rows along another
+//! axis put rows there; short rows of the last axis are transposed into the second case. The code is
+//! one text over `Access` (`rows.rs`).
+//!
+//! # Error
+//! t + w is good to 0.11 ULP, S to n·2^−52 (n·2^−101), the last step rounds once, 0.53 ULP: softmax is
+//! within 0.65 ULP. `verify` measures it.
+
+use crate::dispatch::{Kernels, operations};
+use crate::element::Lane;
+use crate::error::check_len;
+use crate::math::dot::{Dot, dot};
+use crate::math::exp::{Exp, ExpTable, exp, exp_word, exponent, power_parts};
+use crate::math::log::{log1p, log1p_word};
+use crate::math::sum::{Accumulate, TERMS, Total};
+use crate::math::word::{Word, fast_two_sum, two_sum};
+use crate::rows::{Access, Kept, Work, drive};
+use crate::simd::{Mask, Op, Scalar, Simd, Vector};
+use crate::{Element, Error, Layout};
+
+/// What a row with nothing to sum gives, where a mask or valid lengths are in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EmptyRows {
+    /// softmax 0, log_softmax −∞.
+    #[default]
+    Zeros,
+    /// softmax 1/len, log_softmax −log len.
+    Uniform,
+    /// NaN, as without a mask.
+    Nan,
+}
+
+/// Options of the softmax family: temperature, which elements take part, and what empty rows give.
+///
+/// ```
+/// use lossprep::{Layout, SoftmaxOptions, softmax_with};
+/// let logits = [1.0_f32, 2.0, 3.0];
+/// let keep = [true, false, true];
+/// let mut p = [0.0; 3];
+/// let options = SoftmaxOptions::new().temperature(2.0).mask(&keep);
+/// softmax_with(&logits, Layout::rows(1, 3)?, &options, &mut p)?;
+/// assert_eq!(p[1], 0.0);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SoftmaxOptions<'a, T> {
+    temperature: T,
+    kept: Kept<'a>,
+    empty_rows: EmptyRows,
+}
+
+impl<T: Element> Default for SoftmaxOptions<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, T: Element> SoftmaxOptions<'a, T> {
+    /// Temperature 1, every element takes part.
+    pub fn new() -> Self {
+        Self { temperature: T::one(), kept: Kept::All, empty_rows: EmptyRows::Zeros }
+    }
+
+    /// Divides the logits by `temperature`: finite, normal and positive.
+    #[must_use]
+    pub fn temperature(mut self, temperature: T) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// Which elements take part: `keep` has the shape of the input. Replaces valid lengths.
+    #[must_use]
+    pub fn mask(mut self, keep: &'a [bool]) -> Self {
+        self.kept = Kept::Mask(keep);
+        self
+    }
+
+    /// How many leading elements of each row take part, one length a row. Replaces a mask.
+    #[must_use]
+    pub fn lengths(mut self, valid: &'a [usize]) -> Self {
+        self.kept = Kept::Lengths(valid);
+        self
+    }
+
+    /// What a row gives in which nothing is kept, or only −∞.
+    #[must_use]
+    pub fn empty_rows(mut self, policy: EmptyRows) -> Self {
+        self.empty_rows = policy;
+        self
+    }
+
+    fn check(&self, layout: Layout) -> Result<(), Error> {
+        if !(self.temperature.is_normal() && self.temperature > T::zero()) {
+            return Err(Error::Parameter { name: "temperature", requirement: "finite, normal and positive" });
+        }
+        match self.kept {
+            Kept::All => Ok(()),
+            Kept::Mask(keep) => check_len("mask", layout.elements(), keep.len()),
+            Kept::Lengths(valid) => {
+                check_len("lengths", layout.row_count(), valid.len())?;
+                let len = layout.len();
+                match valid.iter().position(|&v| v > len) {
+                    Some(row) => Err(Error::ValidLength { row, valid: valid[row], len }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// What empty rows give; `None`: NaN.
+    fn policy(&self) -> Option<EmptyRows> {
+        match (self.kept, self.empty_rows) {
+            (Kept::All, _) | (_, EmptyRows::Nan) => None,
+            (_, policy) => Some(policy),
+        }
+    }
+}
+
+/// Constants and row arithmetic of the softmax family.
+pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
+    /// From this |maximum| on it is subtracted. Half of it is more than any gap that reaches a result,
+    /// a gradient with the largest upstream included, so the subtraction is exact where it counts.
+    const FAR: Self;
+    /// How far below the maximum terms are cut off: exp(−CLIP) leaves no trace in any result.
+    const CLIP: Self;
+    /// MAGIC minus the exponent below which a term leaves no trace in the sum.
+    const LEAST: Self;
+    /// Below this exponent log1p(x) is x to the last bit that counts.
+    const TINY: Self;
+    /// A row's sum on registers: f64 for f32, double words for f64.
+    type Row<S: Simd>: Copy;
+
+    /// The totals, one a lane; a single one goes to all lanes.
+    fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S>;
+    /// 1/row in two words.
+    fn reciprocal<S: Simd>(row: Self::Row<S>) -> Word<Self, S>
+    where
+        Self: Sized;
+    /// log1p(2^k·others/(t + w)) in two words; k ≤ 0 integers.
+    fn log1p_quotient<S: Simd>(
+        others: Self::Row<S>,
+        max: &Exp<Self, S>,
+        k: Vector<Self, S>,
+    ) -> Word<Self, S>
+    where
+        Self: Sized;
+    /// 2^⌊z − MAGIC⌋·(t + w)·r·g, rounded like one product: logsumexp's gradient.
+    fn scaled_probability<S: Simd>(
+        e: &Exp<Self, S>,
+        r: Word<Self, S>,
+        g: Vector<Self, S>,
+        temperature: Option<Self>,
+    ) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// A power of two for the upstream gradient of a row, so that its products with y neither
+    /// overflow nor underflow; `largest` is the row's largest |g|.
+    fn condition<S: Simd>(largest: Vector<Self, S>) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// Whether `condition` looks at its argument.
+    const CONDITIONED: bool;
+    /// y·(g − sum)/(c·temperature), `sum` and `g` already multiplied by c.
+    fn centred<S: Simd>(
+        y: Vector<Self, S>,
+        g: Vector<Self, S>,
+        sum: Self::Acc<S>,
+        c: Vector<Self, S>,
+        temperature: Option<Self>,
+    ) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// A power of two c such that sums of c·g do not overflow.
+    fn condition_sum<S: Simd>(largest: Vector<Self, S>) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// The lanes where the sum is a finite number.
+    fn finite<S: Simd>(sum: Self::Acc<S>) -> Mask<Self, S>
+    where
+        Self: Sized;
+    /// The exponent of a temperature below 1, which goes into the terms of a sum before they underflow.
+    fn warmth(temperature: Option<Self>) -> Self
+    where
+        Self: Sized;
+    /// The sum divided by the power of two c and what `warmth` left of the temperature, rounded.
+    fn rounded<S: Simd>(sum: Self::Acc<S>, c: Vector<Self, S>, temperature: Option<Self>) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// (g − sum)/(c·temperature).
+    fn less<S: Simd>(
+        g: Vector<Self, S>,
+        sum: Self::Acc<S>,
+        c: Vector<Self, S>,
+        temperature: Option<Self>,
+    ) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// (g − y·sum/c)/temperature, y = 2^⌊z − MAGIC⌋·(t + w).
+    fn less_share<S: Simd>(
+        g: Vector<Self, S>,
+        y: &Exp<Self, S>,
+        sum: Self::Acc<S>,
+        c: Vector<Self, S>,
+        temperature: Option<Self>,
+    ) -> Vector<Self, S>
+    where
+        Self: Sized;
+}
+
+#[inline(always)]
+fn lanes<S: Simd>(s: S, totals: &[Total], offset: usize) -> [Vector<f64, S>; 2] {
+    let mut words = [[0.0; 8]; 2];
+    match totals {
+        [one] => {
+            let [hi, lo] = one.to_words();
+            words = [[hi; 8], [lo; 8]];
+        }
+        _ => {
+            for (lane, total) in totals[offset..offset + 8].iter().enumerate() {
+                [words[0][lane], words[1][lane]] = total.to_words();
+            }
+        }
+    }
+    [Vector::load(s, &words[0]), Vector::load(s, &words[1])]
+}
+
+/// The f64s rounded to two f32 words.
+#[inline(always)]
+fn two_words<S: Simd>(v: [Vector<f64, S>; 2]) -> Word<f32, S> {
+    let hi = Vector::narrow(v);
+    let back = hi.widen();
+    Word { hi, lo: Vector::narrow([v[0] - back[0], v[1] - back[1]]) }
+}
+
+/// `f` on both halves of f32 registers as f64.
+#[inline(always)]
+fn halves<S: Simd, const N: usize>(
+    v: [Vector<f32, S>; N],
+    f: impl Fn([Vector<f64, S>; N], usize) -> Vector<f64, S>,
+) -> [Vector<f64, S>; 2] {
+    let mut low = [Vector::splat(v[0].s, 0.0); N];
+    let mut high = low;
+    for i in 0..N {
+        [low[i], high[i]] = v[i].widen();
+    }
+    [f(low, 0), f(high, 1)]
+}
+
+impl SoftmaxElement for f32 {
+    const FAR: Self = 512.0;
+    const CLIP: Self = 320.0;
+    const LEAST: Self = Self::MAGIC - 120.0;
+    const TINY: Self = -900.0;
+    type Row<S: Simd> = [Vector<f64, S>; 2];
+
+    #[inline(always)]
+    fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S> {
+        [lanes(s, totals, 0)[0], lanes(s, totals, 8)[0]]
+    }
+
+    #[inline(always)]
+    fn reciprocal<S: Simd>(row: Self::Row<S>) -> Word<f32, S> {
+        let one = Vector::splat(row[0].s, 1.0);
+        two_words([one / row[0], one / row[1]])
+    }
+
+    #[inline(always)]
+    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: &Exp<f32, S>, k: Vector<f32, S>) -> Word<f32, S> {
+        let log = halves(
+            [max.t, max.w, k],
+            #[inline(always)]
+            |[t, w, k], i| log1p(others[i] * (k + f64::MAGIC).pow2_floor() / (t + w)),
+        );
+        two_words(log)
+    }
+
+    #[inline(always)]
+    fn scaled_probability<S: Simd>(
+        e: &Exp<f32, S>,
+        r: Word<f32, S>,
+        g: Vector<f32, S>,
+        temperature: Option<f32>,
+    ) -> Vector<f32, S> {
+        let k = e.z - Self::MAGIC;
+        Vector::narrow(halves(
+            [e.t, e.w, r.hi, r.lo, g, k],
+            #[inline(always)]
+            |[t, w, h, l, g, k], _| {
+                let v = (t + w) * (h + l) * g * (k + f64::MAGIC).pow2_floor();
+                cooled(v, temperature.map(f64::from))
+            },
+        ))
+    }
+
+    const CONDITIONED: bool = false;
+
+    #[inline(always)]
+    fn condition<S: Simd>(largest: Vector<f32, S>) -> Vector<f32, S> {
+        Vector::splat(largest.s, 1.0)
+    }
+
+    #[inline(always)]
+    fn centred<S: Simd>(
+        y: Vector<f32, S>,
+        g: Vector<f32, S>,
+        sum: Self::Acc<S>,
+        _: Vector<f32, S>,
+        temperature: Option<f32>,
+    ) -> Vector<f32, S> {
+        Vector::narrow(halves(
+            [y, g],
+            #[inline(always)]
+            |[y, g], i| cooled(y * (g - sum[i]), temperature.map(f64::from)),
+        ))
+    }
+
+    #[inline(always)]
+    fn condition_sum<S: Simd>(largest: Vector<f32, S>) -> Vector<f32, S> {
+        Vector::splat(largest.s, 1.0)
+    }
+
+    #[inline(always)]
+    fn finite<S: Simd>(sum: Self::Acc<S>) -> Mask<f32, S> {
+        // v·0 is 0 or NaN, and fits in f32.
+        let zero = Vector::narrow([sum[0] * 0.0, sum[1] * 0.0]);
+        zero.eq(zero)
+    }
+
+    #[inline(always)]
+    fn warmth(_: Option<f32>) -> f32 {
+        // The terms are f64, and nothing underflows.
+        0.0
+    }
+
+    #[inline(always)]
+    fn rounded<S: Simd>(sum: Self::Acc<S>, _: Vector<f32, S>, temperature: Option<f32>) -> Vector<f32, S> {
+        let t = temperature.map(f64::from);
+        Vector::narrow([cooled(sum[0], t), cooled(sum[1], t)])
+    }
+
+    #[inline(always)]
+    fn less<S: Simd>(
+        g: Vector<f32, S>,
+        sum: Self::Acc<S>,
+        _: Vector<f32, S>,
+        temperature: Option<f32>,
+    ) -> Vector<f32, S> {
+        Vector::narrow(halves(
+            [g],
+            #[inline(always)]
+            |[g], i| cooled(g - sum[i], temperature.map(f64::from)),
+        ))
+    }
+
+    #[inline(always)]
+    fn less_share<S: Simd>(
+        g: Vector<f32, S>,
+        y: &Exp<f32, S>,
+        sum: Self::Acc<S>,
+        _: Vector<f32, S>,
+        temperature: Option<f32>,
+    ) -> Vector<f32, S> {
+        let k = y.z - Self::MAGIC;
+        Vector::narrow(halves(
+            [g, y.t, y.w, k],
+            #[inline(always)]
+            |[g, t, w, k], i| {
+                let share = (t + w) * (k + f64::MAGIC).pow2_floor() * sum[i];
+                cooled(g - share, temperature.map(f64::from))
+            },
+        ))
+    }
+}
+
+/// v/temperature
+#[inline(always)]
+fn cooled<T: Lane, S: Simd>(v: Vector<T, S>, temperature: Option<T>) -> Vector<T, S> {
+    match temperature {
+        Some(t) => v / t,
+        None => v,
+    }
+}
+
+/// A temperature as 2^`exponent`·`rest`, ½ ≤ `rest` < 1: the power goes where nothing underflows.
+struct Cooling {
+    exponent: f64,
+    rest: Option<f64>,
+}
+
+impl Cooling {
+    #[inline(always)]
+    fn new(temperature: Option<f64>) -> Self {
+        match temperature {
+            None => Self { exponent: 0.0, rest: None },
+            Some(t) => {
+                let biased = (t.to_bits() >> 52) as i64;
+                let rest = f64::from_bits(t.to_bits() & !(0x7ff << 52) | 0x3fe << 52);
+                Self { exponent: (biased - 1022) as f64, rest: Some(rest) }
+            }
+        }
+    }
+
+    /// v·2^−exponent in two normal powers where that is above 1.
+    #[inline(always)]
+    fn grow<S: Simd>(&self, v: Vector<f64, S>) -> Vector<f64, S> {
+        Self::divide(v, self.exponent.min(0.0))
+    }
+
+    /// v·2^−exponent in two normal powers where that is below 1.
+    #[inline(always)]
+    fn shrink<S: Simd>(&self, v: Vector<f64, S>) -> Vector<f64, S> {
+        Self::divide(v, self.exponent.max(0.0))
+    }
+
+    #[inline(always)]
+    fn divide<S: Simd>(v: Vector<f64, S>, exponent: f64) -> Vector<f64, S> {
+        let (all, half) = (exponent as i64, exponent as i64 / 2);
+        v * f64::from_bits(((1023 - half) << 52) as u64) * f64::from_bits(((1023 - (all - half)) << 52) as u64)
+    }
+}
+
+/// c^−½ for the two powers that `condition` gives.
+#[inline(always)]
+fn inverse_root<S: Simd>(c: Vector<f64, S>) -> Vector<f64, S> {
+    let quarter = c.eq(Vector::splat(c.s, 0.25));
+    quarter.select(Vector::splat(c.s, 2.0), Vector::splat(c.s, f64::from_bits((1023 - 300) << 52)))
+}
+
+/// 2^⌊z − MAGIC⌋ as the product of three normal powers, for exponents from −3,000 to 0: whatever the
+/// other factors, a product with the smallest of them is zero.
+#[inline(always)]
+fn three_powers<S: Simd>(z: Vector<f64, S>) -> [Vector<f64, S>; 3] {
+    let magic = f64::MAGIC;
+    let k = (z.floor_magic() - magic).max(Vector::splat(z.s, -3000.0));
+    let third = (k * (1.0 / 3.0) + magic).floor_magic();
+    let rest = k - (third - magic);
+    let half = (rest * 0.5 + magic).floor_magic();
+    let last = rest - (half - magic) + magic;
+    [third.pow2_floor(), half.pow2_floor(), last.pow2_floor()]
+}
+
+impl SoftmaxElement for f64 {
+    const FAR: Self = 4096.0;
+    const CLIP: Self = 2400.0;
+    const LEAST: Self = Self::MAGIC - 900.0;
+    const TINY: Self = -200.0;
+    type Row<S: Simd> = Word<f64, S>;
+
+    #[inline(always)]
+    fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S> {
+        let [hi, lo] = lanes(s, totals, 0);
+        Word { hi, lo }
+    }
+
+    #[inline(always)]
+    fn reciprocal<S: Simd>(row: Self::Row<S>) -> Word<f64, S> {
+        Word::exact(Vector::splat(row.hi.s, 1.0)).div(row)
+    }
+
+    #[inline(always)]
+    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: &Exp<f64, S>, k: Vector<f64, S>) -> Word<f64, S> {
+        let tiny = Vector::splat(k.s, Self::TINY);
+        let quotient = others.div(fast_two_sum(max.t, max.w));
+        let log = log1p_word(quotient.scale((k.max(tiny) + Self::MAGIC).pow2_floor()));
+        let below = k.lt(tiny);
+        if below.any() {
+            // log1p(q) = q to far below the last place; the power may be a subnormal number.
+            let zero = Vector::splat(k.s, 0.0);
+            let q = zero.lt(quotient.hi).select(quotient.hi.ldexp(k + Self::MAGIC), zero);
+            Word { hi: below.select(q, log.hi), lo: below.select(zero, log.lo) }
+        } else {
+            log
+        }
+    }
+
+    #[inline(always)]
+    fn scaled_probability<S: Simd>(
+        e: &Exp<f64, S>,
+        r: Word<f64, S>,
+        g: Vector<f64, S>,
+        temperature: Option<f64>,
+    ) -> Vector<f64, S> {
+        // The significand is at most 1, so the product overflows only if the result does.
+        let cooling = Cooling::new(temperature);
+        let [first, second, third] = three_powers(e.z - cooling.exponent);
+        cooled(probability(e.t, e.w, r) * first * g * second * third, cooling.rest)
+    }
+
+    const CONDITIONED: bool = true;
+
+    #[inline(always)]
+    fn condition<S: Simd>(largest: Vector<f64, S>) -> Vector<f64, S> {
+        // 2^600 below 2^−300, else 1/4: sums of products stay far from both ends.
+        let s = largest.s;
+        let small = largest.lt(Vector::splat(s, f64::from_bits((1023 - 300) << 52)));
+        small.select(Vector::splat(s, f64::from_bits((1023 + 600) << 52)), Vector::splat(s, 0.25))
+    }
+
+    #[inline(always)]
+    fn centred<S: Simd>(
+        y: Vector<f64, S>,
+        g: Vector<f64, S>,
+        sum: Self::Acc<S>,
+        c: Vector<f64, S>,
+        temperature: Option<f64>,
+    ) -> Vector<f64, S> {
+        let difference = (g - sum.hi) - sum.lo;
+        let cooling = Cooling::new(temperature);
+        let root = inverse_root(c);
+        cooled(cooling.shrink(cooling.grow(y) * (difference * root)) * root, cooling.rest)
+    }
+
+    #[inline(always)]
+    fn condition_sum<S: Simd>(largest: Vector<f64, S>) -> Vector<f64, S> {
+        let s = largest.s;
+        let huge = Vector::splat(s, f64::from_bits((1023 + 900) << 52)).lt(largest);
+        huge.select(Vector::splat(s, f64::from_bits((1023 - 60) << 52)), Vector::splat(s, 1.0))
+    }
+
+    #[inline(always)]
+    fn finite<S: Simd>(sum: Self::Acc<S>) -> Mask<f64, S> {
+        let zero = (sum.hi + sum.lo) * 0.0;
+        zero.eq(zero)
+    }
+
+    #[inline(always)]
+    fn warmth(temperature: Option<f64>) -> f64 {
+        Cooling::new(temperature).exponent.min(0.0)
+    }
+
+    #[inline(always)]
+    fn rounded<S: Simd>(
+        sum: Self::Acc<S>,
+        c: Vector<f64, S>,
+        temperature: Option<f64>,
+    ) -> Vector<f64, S> {
+        let cooling = Cooling::new(temperature);
+        let root = inverse_root(c);
+        cooled(cooling.shrink((sum.hi + sum.lo) * root) * root, cooling.rest)
+    }
+
+    #[inline(always)]
+    fn less<S: Simd>(
+        g: Vector<f64, S>,
+        sum: Self::Acc<S>,
+        c: Vector<f64, S>,
+        temperature: Option<f64>,
+    ) -> Vector<f64, S> {
+        let cooling = Cooling::new(temperature);
+        let root = inverse_root(c);
+        let difference = ((g - sum.hi) - sum.lo) * root;
+        cooled(cooling.shrink(cooling.grow(difference)) * root, cooling.rest)
+    }
+
+    #[inline(always)]
+    fn less_share<S: Simd>(
+        g: Vector<f64, S>,
+        y: &Exp<f64, S>,
+        sum: Self::Acc<S>,
+        c: Vector<f64, S>,
+        temperature: Option<f64>,
+    ) -> Vector<f64, S> {
+        let cooling = Cooling::new(temperature);
+        // c is 1 or 2^−60.
+        let one = Vector::splat(g.s, 1.0);
+        let exponent = c.lt(one).select(Vector::splat(g.s, 60.0), Vector::splat(g.s, 0.0));
+        let [first, second, third] = three_powers(y.z + exponent - cooling.exponent);
+        let share = (y.t + y.w) * first * sum.hi * second * third;
+        cooled(cooling.shrink(cooling.grow(g)) - share, cooling.rest)
+    }
+}
+
+/// h·t + (h·w + l·t): (t + w)·(h + l) with one rounding that counts.
+#[inline(always)]
+fn probability<T: Lane, S: Simd>(t: Vector<T, S>, w: Vector<T, S>, r: Word<T, S>) -> Vector<T, S> {
+    r.hi.mul_add(t, r.hi.mul_add(w, r.lo * t))
+}
+
+
+/// The largest element of each row, and whether there is a NaN.
+#[inline(always)]
+fn maximum<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> (Vector<T, S>, Mask<T, S>) {
+    let none = -T::INFINITY;
+    let mut max = Vector::splat(s, none);
+    let mut nan = max.is_nan();
+    for j in 0..a.steps() {
+        let x = a.load(s, 0, j, none);
+        nan = nan | x.is_nan();
+        max = x.max(max);
+    }
+    if A::ACROSS {
+        let max_lane = max.to_array().as_ref().iter().copied().fold(none, |a, b| if b > a { b } else { a });
+        let any = Vector::splat(s, if nan.any() { T::NAN } else { T::zero() });
+        (Vector::splat(s, max_lane), any.is_nan())
+    } else {
+        (max, nan)
+    }
+}
+
+/// The two largest elements of each row (equal ones count twice), and whether there is a NaN.
+#[inline(always)]
+fn two_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(
+    s: S,
+    a: &A,
+) -> ([Vector<T, S>; 2], Mask<T, S>) {
+    let none = -T::INFINITY;
+    let mut first = Vector::splat(s, none);
+    let mut second = first;
+    let mut nan = first.is_nan();
+    for j in 0..a.steps() {
+        let x = a.load(s, 0, j, none);
+        nan = nan | x.is_nan();
+        let above = first.lt(x);
+        second = above.select(first, x).max(second);
+        first = above.select(x, first);
+    }
+    if A::ACROSS {
+        let (a, b) = (first.to_array(), second.to_array());
+        let mut top = [none; 2];
+        for &x in a.as_ref().iter().chain(b.as_ref()) {
+            if x > top[0] {
+                top = [x, top[0]];
+            } else if x > top[1] {
+                top[1] = x;
+            }
+        }
+        let any = Vector::splat(s, if nan.any() { T::NAN } else { T::zero() });
+        ([Vector::splat(s, top[0]), Vector::splat(s, top[1])], any.is_nan())
+    } else {
+        ([first, second], nan)
+    }
+}
+
+/// What takes the place of x in the exponentials of a row with maximum m.
+trait Argument<T: SoftmaxElement>: Copy {
+    /// exp of what `of` gives.
+    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S>;
+    /// The argument in two words, bounded from below, given m and what is subtracted for |m| large.
+    fn of<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>, shift: Vector<T, S>) -> Word<T, S>;
+    /// The same without the bound: −∞ where it overflows.
+    fn unbounded<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>) -> Word<T, S>;
+    /// What is subtracted.
+    fn shift<S: Simd>(self, m: Vector<T, S>) -> Vector<T, S>;
+    /// m itself, divided by the temperature.
+    fn maximum<S: Simd>(self, m: Vector<T, S>) -> Word<T, S>;
+}
+
+/// x itself.
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl<T: SoftmaxElement> Argument<T> for Plain {
+    #[inline(always)]
+    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S> {
+        exp(u.hi)
+    }
+    #[inline(always)]
+    fn of<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>, shift: Vector<T, S>) -> Word<T, S> {
+        let floor = (m - shift) - T::CLIP;
+        Word::exact((x - shift).max(floor))
+    }
+    #[inline(always)]
+    fn unbounded<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>) -> Word<T, S> {
+        finite_or_head(two_sum(x, -m))
+    }
+    #[inline(always)]
+    fn shift<S: Simd>(self, m: Vector<T, S>) -> Vector<T, S> {
+        let far = !m.abs().lt(Vector::splat(m.s, T::FAR));
+        far.select(m, Vector::splat(m.s, T::zero()))
+    }
+    #[inline(always)]
+    fn maximum<S: Simd>(self, m: Vector<T, S>) -> Word<T, S> {
+        Word::exact(m)
+    }
+}
+
+/// (x − m)/T in two words.
+#[derive(Clone, Copy)]
+struct Tempered<T> {
+    /// T, or 2^64·T for a T so small that remainders of the division could underflow.
+    temperature: T,
+    /// 1 or 2^64.
+    scale: T,
+}
+
+impl<T: SoftmaxElement> Tempered<T> {
+    fn new(temperature: T) -> Self {
+        let large = T::one() / T::epsilon() / T::epsilon();
+        let scale = if temperature * large * large < T::one() { large } else { T::one() };
+        Self { temperature: temperature * scale, scale }
+    }
+
+    #[inline(always)]
+    fn quotient<S: Simd>(self, d: Word<T, S>) -> Word<T, S> {
+        let d = d.scale(Vector::splat(d.hi.s, self.scale));
+        let q = d.hi / self.temperature;
+        let rest = (-q).mul_add(Vector::splat(q.s, self.temperature), d.hi) + d.lo;
+        // The remainder of a quotient that overflows is an infinity of the other sign.
+        let finite = q.abs().lt(Vector::splat(q.s, T::INFINITY));
+        let low = finite.select(rest / self.temperature, Vector::splat(q.s, T::zero()));
+        finite_or_head(fast_two_sum(q, low))
+    }
+}
+
+/// The low word dropped where the high one is not finite.
+#[inline(always)]
+fn finite_or_head<T: Lane, S: Simd>(w: Word<T, S>) -> Word<T, S> {
+    let finite = w.hi.abs().lt(Vector::splat(w.hi.s, T::INFINITY));
+    Word { hi: w.hi, lo: finite.select(w.lo, Vector::splat(w.hi.s, T::zero())) }
+}
+
+impl<T: SoftmaxElement> Argument<T> for Tempered<T> {
+    #[inline(always)]
+    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S> {
+        exp_word(u.hi, u.lo)
+    }
+    #[inline(always)]
+    fn of<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>, _: Vector<T, S>) -> Word<T, S> {
+        let q = self.unbounded(x, m);
+        let floor = Vector::splat(x.s, -T::CLIP);
+        let above = floor.lt(q.hi);
+        Word { hi: above.select(q.hi, floor), lo: above.select(q.lo, Vector::splat(x.s, T::zero())) }
+    }
+    #[inline(always)]
+    fn unbounded<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>) -> Word<T, S> {
+        // x − m may overflow where a temperature above 1 brings the quotient back.
+        let quarter = T::HALF * T::HALF;
+        let down = if self.temperature > T::one() { quarter } else { T::one() };
+        let up = Vector::splat(x.s, T::one() / down);
+        let q = self.quotient(finite_or_head(two_sum(x * down, -(m * down)))).scale(up);
+        // A quotient that overflows leaves NaN in the low sum of its parts.
+        let far = (x - m).lt(Vector::splat(x.s, T::zero())) & !q.hi.abs().lt(Vector::splat(x.s, T::INFINITY));
+        let none = Vector::splat(x.s, -T::INFINITY);
+        Word { hi: far.select(none, q.hi), lo: far.select(Vector::splat(x.s, T::zero()), q.lo) }
+    }
+    #[inline(always)]
+    fn shift<S: Simd>(self, m: Vector<T, S>) -> Vector<T, S> {
+        m
+    }
+    #[inline(always)]
+    fn maximum<S: Simd>(self, m: Vector<T, S>) -> Word<T, S> {
+        self.quotient(Word::exact(m))
+    }
+}
+
+/// Sums the terms of a row that are not above `cut`, relative to 2^`k`; `keep_w` stores their rests.
+#[inline(always)]
+fn total<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+    s: S,
+    a: &mut A,
+    g: G,
+    m: Vector<T, S>,
+    k: Vector<T, S>,
+    cut: Option<Vector<T, S>>,
+    keep_w: bool,
+) -> [Total; 16] {
+    let none = Vector::splat(s, -T::INFINITY);
+    let least = Vector::splat(s, T::LEAST);
+    let shift = g.shift(m);
+    let mut totals = [Total::default(); 16];
+    let mut sums = T::sums(s);
+    let mut start = 0;
+    while start < a.steps() {
+        let end = a.steps().min(start + TERMS);
+        for j in start..end {
+            let mut x = a.load(s, 0, j, -T::INFINITY);
+            if let Some(cut) = cut {
+                x = cut.lt(x).select(none, x);
+            }
+            let u = g.of(x, m, shift);
+            let e = G::exp(u);
+            let z = (e.z - k).max(least);
+            T::accumulate(&mut sums, e.t.scale(z), e.w.scale(z));
+            if keep_w {
+                a.store(j, e.w);
+            }
+        }
+        T::flush(s, &mut sums, end - start, &mut totals[..if A::ACROSS { 1 } else { T::LANES }]);
+        start = end;
+    }
+    totals
+}
+
+/// The totals of a row's lanes as one where they belong to one row.
+#[inline(always)]
+fn joined<T: SoftmaxElement, S: Simd>(s: S, across: bool, totals: &[Total; 16]) -> T::Row<S> {
+    if across {
+        T::row(s, &totals[..1])
+    } else {
+        T::row(s, totals)
+    }
+}
+
+/// The exponent of exp m, an integer.
+#[inline(always)]
+fn reference<T: SoftmaxElement, S: Simd, G: Argument<T>>(g: G, m: Vector<T, S>, x: Vector<T, S>) -> Vector<T, S> {
+    exponent(g.of(x, m, g.shift(m)).hi).floor_magic() - T::MAGIC
+}
+
+/// Rows that the formula does not decide, and what they hold.
+struct Special<T: Lane, S: Simd> {
+    rows: Mask<T, S>,
+    value: Vector<T, S>,
+}
+
+/// NaN, then +∞, then all −∞: `empty` is what the last gives, `infinite` what +∞ does.
+#[inline(always)]
+fn special<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, nan: Mask<T, S>, infinite: T, empty: T) -> Special<T, S> {
+    let s = m.s;
+    let above = m.eq(Vector::splat(s, T::INFINITY));
+    let below = m.eq(Vector::splat(s, -T::INFINITY));
+    let value = above.select(Vector::splat(s, infinite), Vector::splat(s, empty));
+    Special { rows: nan | above | below, value: nan.select(Vector::splat(s, T::NAN), value) }
+}
+
+/// softmax of each row.
+struct Softmax<G, T> {
+    argument: G,
+    empty: T,
+}
+
+impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+        let g = self.argument;
+        let (m, nan) = maximum(s, a);
+        let special = special(m, nan, T::NAN, self.empty);
+        let any_special = special.rows.any();
+        if A::ACROSS && any_special {
+            for j in 0..a.steps() {
+                a.store(j, special.value);
+            }
+            return;
+        }
+        let m = special.rows.select(Vector::splat(s, T::zero()), m);
+        let k = reference(g, m, m);
+        let totals = total(s, a, g, m, k, None, !A::IN_PLACE);
+        let r = T::reciprocal(joined::<T, S>(s, A::ACROSS, &totals));
+        let shift = g.shift(m);
+        for j in 0..a.steps() {
+            let x = a.load(s, 0, j, -T::INFINITY);
+            let u = g.of(x, m, shift);
+            let e = if A::IN_PLACE {
+                G::exp(u)
+            } else {
+                let z = exponent(u.hi);
+                Exp { z, t: z.lookup(&T::TABLE), w: a.stored(s, j) }
+            };
+            let y = probability(e.t, e.w, r).ldexp(e.z - k);
+            let y = if !A::ACROSS && any_special { special.rows.select(special.value, y) } else { y };
+            a.store(j, y);
+        }
+    }
+}
+
+/// log(Σ exp x) − m in two words: the sum without one occurrence of the maximum, and log1p.
+#[inline(always)]
+fn log_excess<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+    s: S,
+    a: &mut A,
+    g: G,
+    [m, second]: [Vector<T, S>; 2],
+) -> Word<T, S> {
+    let alone = second.eq(Vector::splat(s, -T::INFINITY));
+    let k = reference(g, m, m);
+    let k2 = reference(g, m, alone.select(m, second));
+    let mut totals = total(s, a, g, m, k2, Some(second), false);
+    let u = g.of(m, m, g.shift(m));
+    let max = G::exp(u);
+    if second.eq(m).any() {
+        // Every occurrence of the maximum was added: one is taken back, exactly.
+        let z = (max.z - k2).max(Vector::splat(s, T::LEAST));
+        let mut one = T::sums(s);
+        T::accumulate(&mut one, max.t.scale(z), max.w.scale(z));
+        let mut part = [Total::default(); 16];
+        // One lane of a full register, whichever way the lanes lie.
+        T::flush(s, &mut one, 1, &mut part[..T::LANES]);
+        let (m, second) = (m.to_array(), second.to_array());
+        let rows = if A::ACROSS { 1 } else { T::LANES };
+        for lane in 0..rows {
+            if m.as_ref()[lane] == second.as_ref()[lane] {
+                totals[lane] = totals[lane].without(part[lane]);
+            }
+        }
+    }
+    T::log1p_quotient(joined::<T, S>(s, A::ACROSS, &totals), &max, k2 - k)
+}
+
+/// log_softmax of each row.
+struct LogSoftmax<G, T> {
+    argument: G,
+    empty: T,
+}
+
+impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+        let g = self.argument;
+        let ([m, second], nan) = two_largest(s, a);
+        let special = special(m, nan, T::NAN, self.empty);
+        let any_special = special.rows.any();
+        if A::ACROSS && any_special {
+            for j in 0..a.steps() {
+                a.store(j, special.value);
+            }
+            return;
+        }
+        let zero = Vector::splat(s, T::zero());
+        let m = special.rows.select(zero, m);
+        let second = special.rows.select(Vector::splat(s, -T::INFINITY), second);
+        let log = log_excess(s, a, g, [m, second]);
+        for j in 0..a.steps() {
+            let d = g.unbounded(a.load(s, 0, j, T::zero()), m);
+            let sum = two_sum(d.hi, -log.hi);
+            let y = sum.hi + (sum.lo + (d.lo - log.lo));
+            let y = d.hi.eq(Vector::splat(s, -T::INFINITY)).select(d.hi, y);
+            let y = if !A::ACROSS && any_special { special.rows.select(special.value, y) } else { y };
+            a.store(j, y);
+        }
+    }
+}
+
+/// logsumexp of each row, into `out`.
+struct LogSumExp<'a, G, T> {
+    argument: G,
+    out: &'a mut [T],
+}
+
+impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) {
+        let g = self.argument;
+        let (top, nan) = two_largest(s, a);
+        let special = special(top[0], nan, T::INFINITY, -T::INFINITY);
+        let m = special.rows.select(Vector::splat(s, T::zero()), top[0]);
+        let second = special.rows.select(Vector::splat(s, -T::INFINITY), top[1]);
+        let log = log_excess(s, a, g, [m, second]);
+        let max = g.maximum(m);
+        let sum = two_sum(max.hi, log.hi);
+        let l = sum.hi + (sum.lo + (max.lo + log.lo));
+        let finite = sum.hi.abs().lt(Vector::splat(s, T::INFINITY));
+        let l = special.rows.select(special.value, finite.select(l, sum.hi));
+        let rows = a.rows();
+        for (out, &l) in self.out[row..row + rows].iter_mut().zip(l.to_array().as_ref()) {
+            *out = l;
+        }
+    }
+}
+
+/// The largest |g| of a row, NaN and infinities aside.
+#[inline(always)]
+fn largest<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A, n: usize) -> Vector<T, S> {
+    let mut max = Vector::splat(s, T::zero());
+    if T::CONDITIONED {
+        for j in 0..a.steps() {
+            max = a.load(s, n, j, T::zero()).abs().max(max);
+        }
+        if A::ACROSS {
+            let lanes = max.to_array();
+            let all = lanes.as_ref().iter().copied().fold(T::zero(), |a, b| if b > a { b } else { a });
+            max = Vector::splat(s, all);
+        }
+    }
+    max
+}
+
+/// `v`, but NaN in rows that are not `sound`, and no −0.
+#[inline(always)]
+fn settled<T: Lane, S: Simd>(sound: Mask<T, S>, v: Vector<T, S>) -> Vector<T, S> {
+    let v = sound.select(v, Vector::splat(v.s, T::NAN));
+    let v = v.is_nan().select(Vector::splat(v.s, T::NAN), v);
+    v + T::zero()
+}
+
+/// y_i·(g_i − Σ y_j·g_j): vjp and jvp of softmax, whose Jacobian is symmetric. Inputs: y, g.
+struct SoftmaxGradient<T> {
+    temperature: Option<T>,
+}
+
+impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+        let zero = Vector::splat(s, T::zero());
+        let c = T::condition(largest(s, a, 1));
+        let sum = dot::<T, S>(
+            s,
+            a.steps(),
+            A::ACROSS,
+            #[inline(always)]
+            |j| (a.load(s, 0, j, T::zero()), a.load(s, 1, j, T::zero()) * c),
+        );
+        let sound = T::finite::<S>(sum);
+        for j in 0..a.steps() {
+            let y = a.load(s, 0, j, T::zero());
+            let g = a.load(s, 1, j, T::zero()) * c;
+            let v = settled(sound, T::centred(y, g, sum, c, self.temperature));
+            a.store(j, y.eq(zero).select(zero, v));
+        }
+    }
+}
+
+/// exp of a log-probability, bounded from below where it has no effect.
+#[inline(always)]
+fn probability_of<T: SoftmaxElement, S: Simd>(log: Vector<T, S>) -> Exp<T, S> {
+    exp(log.max(Vector::splat(log.s, -T::CLIP)))
+}
+
+/// g_i − exp(log y_i)·Σ g_j. Inputs: log y, g.
+struct LogSoftmaxVjp<T> {
+    temperature: Option<T>,
+}
+
+impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+        let c = T::condition_sum(largest(s, a, 1));
+        let one = Vector::splat(s, T::one());
+        let none = Vector::splat(s, -T::INFINITY);
+        let mut nan = one.is_nan();
+        let mut some = nan;
+        let sum = dot::<T, S>(
+            s,
+            a.steps(),
+            A::ACROSS,
+            #[inline(always)]
+            |j| {
+                let log = a.load(s, 0, j, -T::INFINITY);
+                nan = nan | log.is_nan();
+                some = some | none.lt(log);
+                (a.load(s, 1, j, T::zero()) * c, one)
+            },
+        );
+        if A::ACROSS {
+            nan = if nan.any() { one.eq(one) } else { nan };
+            some = if some.any() { one.eq(one) } else { some };
+        }
+        let sound = T::finite::<S>(sum) & !nan;
+        // Nothing but −∞ is what a policy gives for an empty row: a constant.
+        let constant = !(some | nan);
+        for j in 0..a.steps() {
+            let log = a.load(s, 0, j, T::zero());
+            let g = a.load(s, 1, j, T::zero());
+            let v = T::less_share(g, &probability_of(log), sum, c, self.temperature);
+            // A probability of 0 takes no share, however large the sum is.
+            let v = log.eq(none).select(cooled(g, self.temperature), v);
+            a.store(j, constant.select(Vector::splat(s, T::zero()), settled(sound, v)));
+        }
+    }
+}
+
+/// v_i − Σ exp(log y_j)·v_j. Inputs: log y, v.
+struct LogSoftmaxJvp<T> {
+    temperature: Option<T>,
+}
+
+impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+        let c = T::condition(largest(s, a, 1));
+        let zero = Vector::splat(s, T::zero());
+        let none = Vector::splat(s, -T::INFINITY);
+        let mut some = none.lt(none);
+        let sum = dot::<T, S>(
+            s,
+            a.steps(),
+            A::ACROSS,
+            #[inline(always)]
+            |j| {
+                let log = a.load(s, 0, j, -T::INFINITY);
+                some = some | !log.eq(none);
+                let e = probability_of(log);
+                let [first, second, third] = power_parts(e.z);
+                let y = log.is_nan().select(log, (e.t + e.w) * first);
+                (y, a.load(s, 1, j, T::zero()) * c * second * third)
+            },
+        );
+        if A::ACROSS {
+            some = if some.any() { zero.eq(zero) } else { some };
+        }
+        let sound = T::finite::<S>(sum);
+        for j in 0..a.steps() {
+            let v = T::less(a.load(s, 1, j, T::zero()) * c, sum, c, self.temperature);
+            // Nothing but −∞ is what a policy gives for an empty row: a constant.
+            a.store(j, some.select(settled(sound, v), zero));
+        }
+    }
+}
+
+/// Maximum, exponent and 1/S of each row: what the gradients of logsumexp recompute.
+#[inline(always)]
+#[allow(clippy::type_complexity, reason = "used twice, next to each other")]
+fn state<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+    s: S,
+    a: &mut A,
+    g: G,
+) -> (Special<T, S>, Vector<T, S>, Vector<T, S>, Word<T, S>) {
+    let (m, nan) = maximum(s, a);
+    let special = special(m, nan, T::NAN, T::zero());
+    let m = special.rows.select(Vector::splat(s, T::zero()), m);
+    let k = reference(g, m, m);
+    let totals = total(s, a, g, m, k, None, false);
+    // A row of NaN or −∞ has nothing to divide by; its value is decided elsewhere.
+    let row = joined::<T, S>(s, A::ACROSS, &totals);
+    (special, m, k, T::reciprocal(row))
+}
+
+/// exp(x_i − L)·g of the row. Inputs: x.
+struct LogSumExpVjp<'a, G, T> {
+    argument: G,
+    upstream: &'a [T],
+    temperature: Option<T>,
+}
+
+impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) {
+        let arg = self.argument;
+        let (special, m, k, r) = state(s, a, arg);
+        let g = if A::ACROSS {
+            Vector::splat(s, self.upstream[row])
+        } else {
+            let mut lanes = T::array(T::zero());
+            let rows = a.rows();
+            for (lane, &g) in lanes.as_mut().iter_mut().zip(&self.upstream[row..row + rows]) {
+                *lane = g;
+            }
+            Vector::load(s, &lanes)
+        };
+        let zero = Vector::splat(s, T::zero());
+        let nan = Vector::splat(s, T::NAN);
+        let finite = g.abs().lt(Vector::splat(s, T::INFINITY));
+        let shift = arg.shift(m);
+        for j in 0..a.steps() {
+            let x = a.load(s, 0, j, -T::INFINITY);
+            let u = arg.of(x, m, shift);
+            let mut e = G::exp(u);
+            e.z = e.z - k;
+            let v = finite.select(T::scaled_probability(&e, r, g, self.temperature), nan);
+            let v = x.eq(Vector::splat(s, -T::INFINITY)).select(zero, v);
+            let v = special.rows.select(special.value, v);
+            a.store(j, v + T::zero());
+        }
+    }
+}
+
+/// Σ exp(x_j − L)·v_j of each row, into `out`. Inputs: x, v.
+struct LogSumExpJvp<'a, G, T> {
+    argument: G,
+    out: &'a mut [T],
+    temperature: Option<T>,
+}
+
+impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
+    #[inline(always)]
+    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) {
+        let g = self.argument;
+        let (special, m, k, r) = state(s, a, g);
+        let shift = g.shift(m);
+        let c = T::condition(largest(s, a, 1));
+        let warmth = T::warmth(self.temperature);
+        let sum = dot::<T, S>(
+            s,
+            a.steps(),
+            A::ACROSS,
+            #[inline(always)]
+            |j| {
+                let u = g.of(a.load(s, 0, j, -T::INFINITY), m, shift);
+                let e = G::exp(u);
+                let [first, second, third] = power_parts(e.z - k - warmth);
+                (probability(e.t, e.w, r) * first, a.load(s, 1, j, T::zero()) * c * second * third)
+            },
+        );
+        let v = settled(T::finite::<S>(sum), T::rounded(sum, c, self.temperature));
+        let v = special.rows.select(special.value, v);
+        let rows = a.rows();
+        for (out, &v) in self.out[row..row + rows].iter_mut().zip(v.to_array().as_ref()) {
+            *out = v;
+        }
+    }
+}
+
+/// A work on all rows, to be compiled for each backend.
+struct Task<'a, T, W, const N: usize, const IN_PLACE: bool> {
+    layout: Layout,
+    kept: Kept<'a>,
+    inputs: [&'a [T]; N],
+    out: &'a mut [T],
+    work: W,
+}
+
+impl<T: SoftmaxElement, W: Work<T>, const N: usize, const IN_PLACE: bool> Op for Task<'_, T, W, N, IN_PLACE> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        drive::<T, S, W, N, IN_PLACE>(s, self.layout, self.kept, self.inputs, self.out, &mut self.work);
+    }
+}
+
+impl Kernels {
+    /// The elements of the rows that take part.
+    fn each_kept<T: SoftmaxElement, W: Work<T>, const N: usize>(
+        self,
+        kept: Kept<'_>,
+        layout: Layout,
+        inputs: [&[T]; N],
+        out: &mut [T],
+        work: W,
+    ) {
+        self.run(Task::<T, W, N, false> { layout, kept, inputs, out, work });
+    }
+}
+
+/// The temperature where it is not 1.
+fn divisor<T: Element>(options: &SoftmaxOptions<'_, T>) -> Option<T> {
+    (options.temperature != T::one()).then_some(options.temperature)
+}
+
+/// log n, rounded once.
+fn log_count<T: Element>(n: usize) -> T {
+    let log = log1p_word(Word::exact(Vector::splat(Scalar, n as f64 - 1.0)));
+    T::from((log.hi + log.lo).to_array()[0]).unwrap_or_else(T::nan)
+}
+
+/// Zeroes the rows of `grad` whose `saved` result is a uniform policy's constant: there an element
+/// that does not take part holds something.
+fn clear_uniform<T: Element>(
+    options: &SoftmaxOptions<'_, T>,
+    saved: &[T],
+    layout: Layout,
+    nothing: T,
+    grad: &mut [T],
+) {
+    if options.policy() != Some(EmptyRows::Uniform) {
+        return;
+    }
+    let (len, inner) = (layout.len(), layout.inner());
+    for row in 0..layout.row_count() {
+        let start = row / inner * len * inner + row % inner;
+        let index = |i: usize| start + i * inner;
+        let constant = |i: usize| {
+            let y = saved[index(i)];
+            !options.kept.keeps(layout, index(i)) && y != nothing && !y.is_nan()
+        };
+        if (0..len).any(constant) {
+            (0..len).for_each(|i| grad[index(i)] = T::zero());
+        }
+    }
+}
+
+/// Runs softmax or log_softmax with options: `$work` with the argument that they ask for.
+macro_rules! forward {
+    ($self:ident, $work:ident, $options:ident, $layout:ident, $inputs:expr, $out:ident, $in_place:literal, $empty:expr) => {{
+        let empty = $empty;
+        match divisor($options) {
+            None => $self.run(Task::<T, _, _, $in_place> {
+                layout: $layout,
+                kept: Kept::All,
+                inputs: $inputs,
+                out: $out,
+                work: $work { argument: Plain, empty },
+            }),
+            Some(t) => $self.run(Task::<T, _, _, $in_place> {
+                layout: $layout,
+                kept: Kept::All,
+                inputs: $inputs,
+                out: $out,
+                work: $work { argument: Tempered::new(t), empty },
+            }),
+        }
+        Ok(())
+    }};
+}
+
+/// What an empty row holds: the value for `Zeros`, or the uniform one.
+fn empty_value<T: Element>(options: &SoftmaxOptions<'_, T>, zeros: T, uniform: impl Fn() -> T) -> T {
+    match options.policy() {
+        None | Some(EmptyRows::Nan) => <T as Lane>::NAN,
+        Some(EmptyRows::Zeros) => zeros,
+        Some(EmptyRows::Uniform) => uniform(),
+    }
+}
+
+fn uniform<T: Element>(layout: Layout) -> T {
+    T::from(1.0 / layout.len() as f64).unwrap_or_else(T::zero)
+}
+
+fn check_pair<T>(layout: Layout, names: [&'static str; 3], slices: [&[T]; 2], out: &[T]) -> Result<(), Error> {
+    check_len(names[0], layout.elements(), slices[0].len())?;
+    check_len(names[1], layout.elements(), slices[1].len())?;
+    check_len(names[2], layout.elements(), out.len())
+}
+
+operations! {
+    /// y_i = exp(x_i − L), L = log Σ exp x_j, along the rows of the layout.
+    ///
+    /// Shapes: `x` and `out` have the layout's elements.
+    ///
+    /// # Accuracy
+    /// At most 1 ULP for every finite input, f32 and f64, rows up to 2²⁴ elements (0.65 by analysis); the same bits
+    /// on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row, or +∞, makes the row NaN, and so does a row of only −∞; −∞ beside a finite element
+    /// gives exactly +0. One element gives exactly 1. NaNs are canonical.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, softmax};
+    /// let mut p = [0.0_f64; 3];
+    /// softmax(&[0.0, 0.0, f64::NEG_INFINITY], Layout::rows(1, 3)?, &mut p)?;
+    /// assert_eq!(p, [0.5, 0.5, 0.0]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The algorithm is described at the top of `src/kernels/softmax.rs`; exp after Tang (1989).
+    pub fn softmax<T>(self, x: &[T], layout: Layout, out: &mut [T]) {
+        self.softmax_with(x, layout, &SoftmaxOptions::new(), out)
+    }
+
+    /// [`softmax`] with a temperature, a mask or valid lengths: y_i = exp(x_i − L), L = log Σ exp x_j, along the rows of the layout, x/T for x.
+    ///
+    /// Elements that do not take part are treated as absent and give +0; a row in which nothing takes
+    /// part, or only −∞, follows [`EmptyRows`].
+    ///
+    /// # Accuracy
+    /// At most 1 ULP for every finite input, f32 and f64, rows up to 2²⁴ elements (0.65 by analysis); the same bits
+    /// on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row, or +∞, makes the row NaN, and so does a row of only −∞; −∞ beside a finite element
+    /// gives exactly +0. One element gives exactly 1. NaNs are canonical.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice, the mask or the lengths do not fit the layout, [`Error::ValidLength`],
+    /// [`Error::Parameter`] for a temperature that is not finite, normal and positive.
+    pub fn softmax_with<T>(self, x: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("out", layout.elements(), out.len())?;
+        options.check(layout)?;
+        if options.kept != Kept::All {
+            out.copy_from_slice(x);
+            return self.softmax_in_place_with(out, layout, options);
+        }
+        forward!(self, Softmax, options, layout, [x], out, false, <T as Lane>::NAN)
+    }
+
+    /// [`softmax`] that overwrites its input, with the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the slice does not fit the layout.
+    pub fn softmax_in_place<T>(self, data: &mut [T], layout: Layout) {
+        self.softmax_in_place_with(data, layout, &SoftmaxOptions::new())
+    }
+
+    /// [`softmax_with`] that overwrites its input, with the same bits.
+    ///
+    /// # Errors
+    /// Those of [`softmax_with`].
+    pub fn softmax_in_place_with<T>(self, data: &mut [T], layout: Layout, options: &SoftmaxOptions<'_, T>) {
+        check_len("data", layout.elements(), data.len())?;
+        options.check(layout)?;
+        options.kept.clear(layout, data, -<T as Lane>::INFINITY);
+        forward!(self, Softmax, options, layout, [&[]], data, true, empty_value(options, T::zero(), || uniform(layout)))
+    }
+
+    /// y_i = x_i − L, L = log Σ exp x_j, along the rows of the layout.
+    ///
+    /// Shapes: `x` and `out` have the layout's elements.
+    ///
+    /// # Accuracy
+    /// At most 1 ULP for every finite input, f32 and f64, rows up to 2²⁴ elements, also for a log-probability
+    /// close to 0; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row, or +∞, makes the row NaN, and so does a row of only −∞; −∞ beside a finite element
+    /// gives −∞. One element gives exactly 0. NaNs are canonical.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, log_softmax};
+    /// let mut y = [0.0_f32; 2];
+    /// log_softmax(&[20.0, 0.0], Layout::rows(1, 2)?, &mut y)?;
+    /// assert_eq!(y, [-2.0611537e-9, -20.0]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The algorithm is described at the top of `src/kernels/softmax.rs`; exp after Tang (1989).
+    pub fn log_softmax<T>(self, x: &[T], layout: Layout, out: &mut [T]) {
+        self.log_softmax_with(x, layout, &SoftmaxOptions::new(), out)
+    }
+
+    /// [`log_softmax`] with a temperature, a mask or valid lengths: y_i = x_i − L, L = log Σ exp x_j, along the rows of the layout, x/T for x.
+    ///
+    /// Elements that do not take part are treated as absent and give −∞; a row in which nothing takes
+    /// part, or only −∞, follows [`EmptyRows`].
+    ///
+    /// # Accuracy
+    /// At most 1 ULP for every finite input, f32 and f64, rows up to 2²⁴ elements, also for a log-probability
+    /// close to 0; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row, or +∞, makes the row NaN, and so does a row of only −∞; −∞ beside a finite element
+    /// gives −∞. One element gives exactly 0. NaNs are canonical.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice, the mask or the lengths do not fit the layout, [`Error::ValidLength`],
+    /// [`Error::Parameter`] for a temperature that is not finite, normal and positive.
+    pub fn log_softmax_with<T>(self, x: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("out", layout.elements(), out.len())?;
+        options.check(layout)?;
+        if options.kept != Kept::All {
+            out.copy_from_slice(x);
+            return self.log_softmax_in_place_with(out, layout, options);
+        }
+        forward!(self, LogSoftmax, options, layout, [x], out, false, <T as Lane>::NAN)
+    }
+
+    /// [`log_softmax`] that overwrites its input, with the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the slice does not fit the layout.
+    pub fn log_softmax_in_place<T>(self, data: &mut [T], layout: Layout) {
+        self.log_softmax_in_place_with(data, layout, &SoftmaxOptions::new())
+    }
+
+    /// [`log_softmax_with`] that overwrites its input, with the same bits.
+    ///
+    /// # Errors
+    /// Those of [`log_softmax_with`].
+    pub fn log_softmax_in_place_with<T>(self, data: &mut [T], layout: Layout, options: &SoftmaxOptions<'_, T>) {
+        check_len("data", layout.elements(), data.len())?;
+        options.check(layout)?;
+        options.kept.clear(layout, data, -<T as Lane>::INFINITY);
+        forward!(self, LogSoftmax, options, layout, [&[]], data, true, empty_value(options, -<T as Lane>::INFINITY, || T::zero() - log_count::<T>(layout.len())))
+    }
+
+    /// L = log Σ exp x_j of each row of the layout.
+    ///
+    /// Shapes: `x` has the layout's elements, `out` one element a row.
+    ///
+    /// # Accuracy
+    /// ½ ULP + 2^−(p+3)·(L − max x), p = 24 or 53: at most 1 ULP unless max x and the logarithm of the sum
+    /// cancel; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row gives NaN, else +∞ gives +∞; only −∞, or no element, gives −∞. One element gives itself.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, logsumexp};
+    /// let mut l = [0.0_f64];
+    /// logsumexp(&[1000.0, 1000.0], Layout::rows(1, 2)?, &mut l)?;
+    /// assert_eq!(l, [1000.0 + core::f64::consts::LN_2]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The algorithm is described at the top of `src/kernels/softmax.rs`; exp after Tang (1989).
+    pub fn logsumexp<T>(self, x: &[T], layout: Layout, out: &mut [T]) {
+        self.logsumexp_with(x, layout, &SoftmaxOptions::new(), out)
+    }
+
+    /// [`logsumexp`] with a temperature, a mask or valid lengths: log Σ exp(x_j/T) over the elements that take part.
+    ///
+    /// # Accuracy
+    /// ½ ULP + 2^−(p+3)·(L − max x), p = 24 or 53: at most 1 ULP unless max x and the logarithm of the sum
+    /// cancel; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row gives NaN, else +∞ gives +∞; only −∞, or no element, gives −∞. One element gives itself.
+    ///
+    /// # Errors
+    /// Those of [`softmax_with`].
+    pub fn logsumexp_with<T>(self, x: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("out", layout.row_count(), out.len())?;
+        options.check(layout)?;
+        match divisor(options) {
+            None => self.each_kept(options.kept, layout, [x], &mut [], LogSumExp { argument: Plain, out }),
+            Some(t) => {
+                let work = LogSumExp { argument: Tempered::new(t), out };
+                self.each_kept(options.kept, layout, [x], &mut [], work);
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient of a loss through softmax: y_i·(g_i − Σ y_j·g_j), `y` being the result of [`softmax`].
+    ///
+    /// Shapes: all slices have the layout's elements.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of y_i·(|g_i| + Σ y_j·|g_j|); the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
+    /// Zeros are +0.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Source
+    /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
+    pub fn softmax_vjp<T>(self, y: &[T], upstream: &[T], layout: Layout, grad: &mut [T]) {
+        self.softmax_vjp_with(y, upstream, layout, &SoftmaxOptions::new(), grad)
+    }
+
+    /// [`softmax_vjp`] with the options of [`softmax_with`]: elements that take no part get 0, and so do rows that
+    /// [`EmptyRows`] decided.
+    ///
+    /// # Errors
+    /// Those of [`softmax_with`].
+    pub fn softmax_vjp_with<T>(self, y: &[T], upstream: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, grad: &mut [T]) {
+        check_pair(layout, ["y", "upstream", "grad"], [y, upstream], grad)?;
+        options.check(layout)?;
+        let work = SoftmaxGradient { temperature: divisor(options) };
+        self.each_kept(options.kept, layout, [y, upstream], grad, work);
+        clear_uniform(options, y, layout, T::zero(), grad);
+        Ok(())
+    }
+
+    /// The derivative of softmax along a tangent: y_i·(v_i − Σ y_j·v_j), `y` being the result of [`softmax`].
+    ///
+    /// Shapes: all slices have the layout's elements.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of y_i·(|v_i| + Σ y_j·|v_j|); the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
+    /// Zeros are +0.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Source
+    /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
+    pub fn softmax_jvp<T>(self, y: &[T], tangent: &[T], layout: Layout, out: &mut [T]) {
+        self.softmax_jvp_with(y, tangent, layout, &SoftmaxOptions::new(), out)
+    }
+
+    /// [`softmax_jvp`] with the options of [`softmax_with`]: elements that take no part get 0, and so do rows that
+    /// [`EmptyRows`] decided.
+    ///
+    /// # Errors
+    /// Those of [`softmax_with`].
+    pub fn softmax_jvp_with<T>(self, y: &[T], tangent: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
+        check_pair(layout, ["y", "tangent", "out"], [y, tangent], out)?;
+        options.check(layout)?;
+        let work = SoftmaxGradient { temperature: divisor(options) };
+        self.each_kept(options.kept, layout, [y, tangent], out, work);
+        clear_uniform(options, y, layout, T::zero(), out);
+        Ok(())
+    }
+
+    /// The gradient of a loss through log_softmax: g_i − exp(log_y_i)·Σ g_j, `log_y` being the result of [`log_softmax`].
+    ///
+    /// Shapes: all slices have the layout's elements.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of |g_i| + y_i·Σ|g_j|; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
+    /// Zeros are +0.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Source
+    /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
+    pub fn log_softmax_vjp<T>(self, log_y: &[T], upstream: &[T], layout: Layout, grad: &mut [T]) {
+        self.log_softmax_vjp_with(log_y, upstream, layout, &SoftmaxOptions::new(), grad)
+    }
+
+    /// [`log_softmax_vjp`] with the options of [`log_softmax_with`]: elements that take no part get 0, and so do rows that
+    /// [`EmptyRows`] decided.
+    ///
+    /// # Errors
+    /// Those of [`log_softmax_with`].
+    pub fn log_softmax_vjp_with<T>(self, log_y: &[T], upstream: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, grad: &mut [T]) {
+        check_pair(layout, ["log_y", "upstream", "grad"], [log_y, upstream], grad)?;
+        options.check(layout)?;
+        let work = LogSoftmaxVjp { temperature: divisor(options) };
+        self.each_kept(options.kept, layout, [log_y, upstream], grad, work);
+        clear_uniform(options, log_y, layout, -<T as Lane>::INFINITY, grad);
+        Ok(())
+    }
+
+    /// The derivative of log_softmax along a tangent: v_i − Σ exp(log_y_j)·v_j, `log_y` being the result of [`log_softmax`].
+    ///
+    /// Shapes: all slices have the layout's elements.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of |v_i| + Σ y_j·|v_j|; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
+    /// Zeros are +0.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Source
+    /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
+    pub fn log_softmax_jvp<T>(self, log_y: &[T], tangent: &[T], layout: Layout, out: &mut [T]) {
+        self.log_softmax_jvp_with(log_y, tangent, layout, &SoftmaxOptions::new(), out)
+    }
+
+    /// [`log_softmax_jvp`] with the options of [`log_softmax_with`]: elements that take no part get 0, and so do rows that
+    /// [`EmptyRows`] decided.
+    ///
+    /// # Errors
+    /// Those of [`log_softmax_with`].
+    pub fn log_softmax_jvp_with<T>(self, log_y: &[T], tangent: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
+        check_pair(layout, ["log_y", "tangent", "out"], [log_y, tangent], out)?;
+        options.check(layout)?;
+        let work = LogSoftmaxJvp { temperature: divisor(options) };
+        self.each_kept(options.kept, layout, [log_y, tangent], out, work);
+        clear_uniform(options, log_y, layout, -<T as Lane>::INFINITY, out);
+        Ok(())
+    }
+
+    /// The gradient of a loss through logsumexp: exp(x_i − L)·g of the row, from the input `x`: exp of a rounded x − L would be tens of ULP off.
+    ///
+    /// Shapes: `x` has the layout's elements, `upstream` and `grad` one element a row and the elements.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of y_i·|g|; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
+    /// Zeros are +0. A row of only −∞ has the gradient 0.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Source
+    /// The derivative of the formula, on the exponentials of [`logsumexp`].
+    pub fn logsumexp_vjp<T>(self, x: &[T], upstream: &[T], layout: Layout, grad: &mut [T]) {
+        self.logsumexp_vjp_with(x, upstream, layout, &SoftmaxOptions::new(), grad)
+    }
+
+    /// [`logsumexp_vjp`] with the options of [`logsumexp_with`].
+    ///
+    /// # Errors
+    /// Those of [`logsumexp_with`].
+    pub fn logsumexp_vjp_with<T>(self, x: &[T], upstream: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, grad: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("upstream", layout.row_count(), upstream.len())?;
+        check_len("grad", layout.elements(), grad.len())?;
+        options.check(layout)?;
+        match divisor(options) {
+            None => {
+                let work = LogSumExpVjp { argument: Plain, upstream, temperature: divisor(options) };
+                self.each_kept(options.kept, layout, [x], grad, work);
+            }
+            Some(t) => {
+                let work = LogSumExpVjp { argument: Tempered::new(t), upstream, temperature: divisor(options) };
+                self.each_kept(options.kept, layout, [x], grad, work);
+            }
+        }
+        Ok(())
+    }
+
+    /// The derivative of logsumexp along a tangent: Σ exp(x_j − L)·v_j, from the input `x`: exp of a rounded x − L would be tens of ULP off.
+    ///
+    /// Shapes: `x` has the layout's elements, `tangent` and `out` the elements and one element a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of Σ y_j·|v_j|; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
+    /// Zeros are +0. A row of only −∞ has the gradient 0.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if a slice does not fit the layout.
+    ///
+    /// # Source
+    /// The derivative of the formula, on the exponentials of [`logsumexp`].
+    pub fn logsumexp_jvp<T>(self, x: &[T], tangent: &[T], layout: Layout, out: &mut [T]) {
+        self.logsumexp_jvp_with(x, tangent, layout, &SoftmaxOptions::new(), out)
+    }
+
+    /// [`logsumexp_jvp`] with the options of [`logsumexp_with`].
+    ///
+    /// # Errors
+    /// Those of [`logsumexp_with`].
+    pub fn logsumexp_jvp_with<T>(self, x: &[T], tangent: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("tangent", layout.elements(), tangent.len())?;
+        check_len("out", layout.row_count(), out.len())?;
+        options.check(layout)?;
+        match divisor(options) {
+            None => {
+                let work = LogSumExpJvp { argument: Plain, out, temperature: divisor(options) };
+                self.each_kept(options.kept, layout, [x, tangent], &mut [], work);
+            }
+            Some(t) => {
+                let work = LogSumExpJvp { argument: Tempered::new(t), out, temperature: divisor(options) };
+                self.each_kept(options.kept, layout, [x, tangent], &mut [], work);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! exp in f64 registers, with exp − 1 to be had from it without cancellation: one word for f32 data,
+//! three words for f64 data.
+//!
+//! # Mathematics
+//! As in [`exp`](crate::math::exp): x = (k/8)·ln2 + r, |r| ≤ ln2/16, and with k = 8b + j
+//! exp x = 2^b·2^(j/8)·exp r. The table and ln2 are the same.
+//!
+//! # Error
+//! The polynomials and their certified bounds, 2^−41.3 and 2^−66.5, are by
+//! `verify/coefficients/sigmoid.sollya`.
+//!
+//! * [`exp_plain`]: ln2 has one word, so r is off by |x|·2^−54.7 (2^−46.5 at |x| = 300); in all the
+//!   relative error is below 2^−41 for |x| ≤ 300, and `q` has that relative error too where `t` is 1.
+//! * [`exp_wide`]: the first fused step is exact, the second leaves its rounding in a low word. What is
+//!   rounded for good is r²·p(r), three times at 2^−63: relative error below 2^−61.5.
+//!   With k = 0, `high + low` is exp x − 1 with a relative error below 2^−57.
+
+use crate::element::Lane;
+use crate::math::exp::{ExpTable, exponent, horner};
+use crate::math::word::fast_two_sum;
+use crate::simd::{Simd, Vector};
+
+/// exp x = t·(1 + q).
+pub(crate) struct Plain<S: Simd> {
+    /// A power of 2^(1/8), normal.
+    pub(crate) t: Vector<f64, S>,
+    /// |q| < 0.045.
+    pub(crate) q: Vector<f64, S>,
+}
+
+/// exp x, |x| ≤ 700.
+#[inline(always)]
+pub(crate) fn exp_plain<S: Simd>(x: Vector<f64, S>) -> Plain<S> {
+    // ≈ 1/2, 1/6, 1/24, 1/120
+    const C: [f64; 4] = [
+        f64::from_bits(0x3fdf_ffff_fdc2_fc37),
+        f64::from_bits(0x3fc5_5555_576f_9752),
+        f64::from_bits(0x3fa5_55ce_ab69_36f6),
+        f64::from_bits(0x3f81_10ef_6495_fe0e),
+    ];
+    let z = exponent(x);
+    let r = (z - f64::MAGIC).mul_add(Vector::splat(x.s, -f64::LN2[0]), x);
+    let q = horner(r, C).mul_add(r * r, r);
+    Plain { t: z.lookup(&f64::TABLE).scale(z), q }
+}
+
+/// exp x = 2^⌊z − MAGIC⌋·(t + high + low).
+pub(crate) struct Wide<S: Simd> {
+    /// The exponent and the table index, in magic form.
+    pub(crate) z: Vector<f64, S>,
+    /// The table value, in [1, 2).
+    pub(crate) t: Vector<f64, S>,
+    /// |high| < 0.09.
+    pub(crate) high: Vector<f64, S>,
+    /// |low| < 2^−52.
+    pub(crate) low: Vector<f64, S>,
+}
+
+/// exp x, |x| ≤ 2^12.
+#[inline(always)]
+pub(crate) fn exp_wide<S: Simd>(x: Vector<f64, S>) -> Wide<S> {
+    // ≈ 1/2, 1/6, 1/24, 1/120, 1/720, 1/5040, 1/40320
+    const C: [f64; 7] = [
+        f64::from_bits(0x3fe0_0000_0000_0000),
+        f64::from_bits(0x3fc5_5555_5555_55fa),
+        f64::from_bits(0x3fa5_5555_5555_5474),
+        f64::from_bits(0x3f81_1111_10a1_6af2),
+        f64::from_bits(0x3f56_c16c_1733_1d9e),
+        f64::from_bits(0x3f2a_01fb_395b_8564),
+        f64::from_bits(0x3efa_01a5_8fcd_c2f0),
+    ];
+    let s = x.s;
+    let z = exponent(x);
+    let k = z - f64::MAGIC;
+    let ln2_low = Vector::splat(s, -f64::LN2[1]);
+    let head = k.mul_add(Vector::splat(s, -f64::LN2[0]), x);
+    let r = k.mul_add(ln2_low, head);
+    let r_low = k.mul_add(ln2_low, head - r);
+    let rest = fast_two_sum(r, horner(r, C).mul_add(r * r, r_low));
+    let t = z.lookup(&f64::TABLE);
+    let high = t * rest.hi;
+    let t_low = z.lookup(&f64::TABLE_LOW);
+    let low = t.mul_add(rest.hi, -high) + t.mul_add(rest.lo, t_low.mul_add(rest.hi, t_low));
+    Wide { z, t, high, low }
+}

@@ -1,0 +1,559 @@
+//! AVX-512 and AVX2 with FMA, over pulp's tokens: a register is one `__m512` or two `__m256`.
+
+use super::{Lanes, Op, Simd};
+use crate::element::Lane;
+use bytemuck::cast;
+#[cfg(target_arch = "x86")]
+use core::arch::x86::*;
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::*;
+use pulp::NullaryFnOnce;
+pub(crate) use pulp::x86::{V3 as Avx2, V4 as Avx512};
+
+/// An operation with its token, in the form that pulp compiles for an instruction set.
+struct Task<S, O>(S, O);
+
+impl<S: Simd, O: Op> NullaryFnOnce for Task<S, O> {
+    type Output = O::Output;
+    #[inline(always)]
+    fn call(self) -> O::Output {
+        self.1.run(self.0)
+    }
+}
+
+impl Lanes<f32> for Avx512 {
+    type V = __m512;
+    type M = __mmask16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        self.avx512f._mm512_set1_ps(x)
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; 16]) -> Self::V {
+        cast(*from)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; 16]) {
+        *to = cast(v);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_add_ps(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_sub_ps(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_mul_ps(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_div_ps(a, b)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_max_ps(a, b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        self.avx512f._mm512_sqrt_ps(a)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.avx512f._mm512_fmadd_ps(a, b, c)
+    }
+    #[inline(always)]
+    fn and(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_and_si512(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn or(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_or_si512(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_xor_si512(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_add_epi32(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn pow2_floor(self, z: Self::V) -> Self::V {
+        let k = self.avx512f._mm512_slli_epi32::<20>(cast(z));
+        let k = self.avx512f._mm512_and_si512(k, self.avx512f._mm512_set1_epi32(0xff80_0000u32 as i32));
+        cast(self.avx512f._mm512_add_epi32(k, self.avx512f._mm512_set1_epi32(0x3f80_0000)))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 8], z: Self::V) -> Self::V {
+        let table: __m512 = cast([*table, *table]);
+        self.avx512f._mm512_permutexvar_ps(cast(z), table)
+    }
+    #[inline(always)]
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+        self.avx512f._mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b)
+    }
+    #[inline(always)]
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+        self.avx512f._mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b)
+    }
+    #[inline(always)]
+    fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
+        self.avx512f._mm512_mask_blend_ps(m, no, yes)
+    }
+    #[inline(always)]
+    fn mask_and(self, a: Self::M, b: Self::M) -> Self::M {
+        a & b
+    }
+    #[inline(always)]
+    fn mask_or(self, a: Self::M, b: Self::M) -> Self::M {
+        a | b
+    }
+    #[inline(always)]
+    fn mask_not(self, a: Self::M) -> Self::M {
+        !a
+    }
+    #[inline(always)]
+    fn any(self, a: Self::M) -> bool {
+        a != 0
+    }
+    #[inline(always)]
+    fn scale(self, v: Self::V, z: Self::V) -> Self::V {
+        Lanes::<f32>::ldexp(self, v, z)
+    }
+    #[inline(always)]
+    fn ldexp(self, v: Self::V, z: Self::V) -> Self::V {
+        let k = self.avx512f._mm512_sub_ps(z, self.avx512f._mm512_set1_ps(<f32 as Lane>::MAGIC));
+        self.avx512f._mm512_scalef_ps(v, k)
+    }
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::V {
+        let v: Self::V = cast(pulp::Simd::partial_load_f32s(self, from));
+        let present = ((1u32 << from.len()) - 1) as __mmask16;
+        self.avx512f._mm512_mask_blend_ps(present, self.avx512f._mm512_set1_ps(fill), v)
+    }
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, to: &mut [f32]) {
+        pulp::Simd::partial_store_f32s(self, to, cast(v));
+    }
+}
+
+impl Lanes<f64> for Avx512 {
+    type V = __m512d;
+    type M = __mmask8;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> Self::V {
+        self.avx512f._mm512_set1_pd(x)
+    }
+    #[inline(always)]
+    fn load(self, from: &[f64; 8]) -> Self::V {
+        cast(*from)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f64; 8]) {
+        *to = cast(v);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_add_pd(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_sub_pd(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_mul_pd(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_div_pd(a, b)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_max_pd(a, b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        self.avx512f._mm512_sqrt_pd(a)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.avx512f._mm512_fmadd_pd(a, b, c)
+    }
+    #[inline(always)]
+    fn and(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_and_si512(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn or(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_or_si512(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_xor_si512(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_add_epi64(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn pow2_floor(self, z: Self::V) -> Self::V {
+        let k = self.avx512f._mm512_slli_epi64::<49>(cast(z));
+        let k =
+            self.avx512f._mm512_and_si512(k, self.avx512f._mm512_set1_epi64(0xfff0_0000_0000_0000u64 as i64));
+        cast(self.avx512f._mm512_add_epi64(k, self.avx512f._mm512_set1_epi64(0x3ff0_0000_0000_0000)))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f64; 8], z: Self::V) -> Self::V {
+        self.avx512f._mm512_permutexvar_pd(cast(z), cast(*table))
+    }
+    #[inline(always)]
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+        self.avx512f._mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b)
+    }
+    #[inline(always)]
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+        self.avx512f._mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b)
+    }
+    #[inline(always)]
+    fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
+        self.avx512f._mm512_mask_blend_pd(m, no, yes)
+    }
+    #[inline(always)]
+    fn mask_and(self, a: Self::M, b: Self::M) -> Self::M {
+        a & b
+    }
+    #[inline(always)]
+    fn mask_or(self, a: Self::M, b: Self::M) -> Self::M {
+        a | b
+    }
+    #[inline(always)]
+    fn mask_not(self, a: Self::M) -> Self::M {
+        !a
+    }
+    #[inline(always)]
+    fn any(self, a: Self::M) -> bool {
+        a != 0
+    }
+    #[inline(always)]
+    fn scale(self, v: Self::V, z: Self::V) -> Self::V {
+        Lanes::<f64>::ldexp(self, v, z)
+    }
+    #[inline(always)]
+    fn ldexp(self, v: Self::V, z: Self::V) -> Self::V {
+        let k = self.avx512f._mm512_sub_pd(z, self.avx512f._mm512_set1_pd(<f64 as Lane>::MAGIC));
+        self.avx512f._mm512_scalef_pd(v, k)
+    }
+    #[inline(always)]
+    fn load_partial(self, from: &[f64], fill: f64) -> Self::V {
+        let v: Self::V = cast(pulp::Simd::partial_load_f64s(self, from));
+        let present = ((1u32 << from.len()) - 1) as __mmask8;
+        self.avx512f._mm512_mask_blend_pd(present, self.avx512f._mm512_set1_pd(fill), v)
+    }
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, to: &mut [f64]) {
+        pulp::Simd::partial_store_f64s(self, to, cast(v));
+    }
+}
+
+impl Simd for Avx512 {
+    #[inline(always)]
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
+        Self::vectorize(self, Task(self, op))
+    }
+    #[inline(always)]
+    fn widen(self, v: __m512) -> [__m512d; 2] {
+        let f = self.avx512f;
+        let [low, high]: [__m256; 2] = cast(v);
+        [f._mm512_cvtps_pd(low), f._mm512_cvtps_pd(high)]
+    }
+    #[inline(always)]
+    fn exponent(self, v: __m512d) -> __m512d {
+        self.avx512f._mm512_getexp_pd(v)
+    }
+    #[inline(always)]
+    fn narrow(self, [a, b]: [__m512d; 2]) -> __m512 {
+        let f = self.avx512f;
+        cast([f._mm512_cvtpd_ps(a), f._mm512_cvtpd_ps(b)])
+    }
+}
+
+impl Lanes<f32> for Avx2 {
+    type V = [__m256; 2];
+    type M = [__m256; 2];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [self.avx._mm256_set1_ps(x); 2]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; 16]) -> Self::V {
+        cast(*from)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; 16]) {
+        *to = cast(v);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_add_ps(a[0], b[0]), self.avx._mm256_add_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_sub_ps(a[0], b[0]), self.avx._mm256_sub_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_mul_ps(a[0], b[0]), self.avx._mm256_mul_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_div_ps(a[0], b[0]), self.avx._mm256_div_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_max_ps(a[0], b[0]), self.avx._mm256_max_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn and(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_and_ps(a[0], b[0]), self.avx._mm256_and_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn or(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_or_ps(a[0], b[0]), self.avx._mm256_or_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_xor_ps(a[0], b[0]), self.avx._mm256_xor_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        [self.avx._mm256_sqrt_ps(a[0]), self.avx._mm256_sqrt_ps(a[1])]
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let f = self.fma;
+        [f._mm256_fmadd_ps(a[0], b[0], c[0]), f._mm256_fmadd_ps(a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        [
+            cast(self.avx2._mm256_add_epi32(cast(a[0]), cast(b[0]))),
+            cast(self.avx2._mm256_add_epi32(cast(a[1]), cast(b[1]))),
+        ]
+    }
+    #[inline(always)]
+    fn pow2_floor(self, z: Self::V) -> Self::V {
+        let mask = self.avx._mm256_set1_epi32(0xff80_0000u32 as i32);
+        let bias = self.avx._mm256_set1_epi32(0x3f80_0000);
+        let mut halves = z;
+        for z in &mut halves {
+            let k = self.avx2._mm256_and_si256(self.avx2._mm256_slli_epi32::<20>(cast(*z)), mask);
+            *z = cast(self.avx2._mm256_add_epi32(k, bias));
+        }
+        halves
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 8], z: Self::V) -> Self::V {
+        let table: __m256 = cast(*table);
+        [
+            self.avx2._mm256_permutevar8x32_ps(table, cast(z[0])),
+            self.avx2._mm256_permutevar8x32_ps(table, cast(z[1])),
+        ]
+    }
+    #[inline(always)]
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+        [self.avx._mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), self.avx._mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+        [self.avx._mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), self.avx._mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
+        [self.avx._mm256_blendv_ps(no[0], yes[0], m[0]), self.avx._mm256_blendv_ps(no[1], yes[1], m[1])]
+    }
+    #[inline(always)]
+    fn mask_and(self, a: Self::M, b: Self::M) -> Self::M {
+        Lanes::<f32>::and(self, a, b)
+    }
+    #[inline(always)]
+    fn mask_or(self, a: Self::M, b: Self::M) -> Self::M {
+        Lanes::<f32>::or(self, a, b)
+    }
+    #[inline(always)]
+    fn mask_not(self, a: Self::M) -> Self::M {
+        Lanes::<f32>::xor(self, a, cast([u64::MAX; 8]))
+    }
+    #[inline(always)]
+    fn any(self, a: Self::M) -> bool {
+        self.avx._mm256_movemask_ps(self.avx._mm256_or_ps(a[0], a[1])) != 0
+    }
+}
+
+impl Lanes<f64> for Avx2 {
+    type V = [__m256d; 2];
+    type M = [__m256d; 2];
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> Self::V {
+        [self.avx._mm256_set1_pd(x); 2]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f64; 8]) -> Self::V {
+        cast(*from)
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f64; 8]) {
+        *to = cast(v);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_add_pd(a[0], b[0]), self.avx._mm256_add_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_sub_pd(a[0], b[0]), self.avx._mm256_sub_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_mul_pd(a[0], b[0]), self.avx._mm256_mul_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_div_pd(a[0], b[0]), self.avx._mm256_div_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_max_pd(a[0], b[0]), self.avx._mm256_max_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn and(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_and_pd(a[0], b[0]), self.avx._mm256_and_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn or(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_or_pd(a[0], b[0]), self.avx._mm256_or_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn xor(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_xor_pd(a[0], b[0]), self.avx._mm256_xor_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        [self.avx._mm256_sqrt_pd(a[0]), self.avx._mm256_sqrt_pd(a[1])]
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let f = self.fma;
+        [f._mm256_fmadd_pd(a[0], b[0], c[0]), f._mm256_fmadd_pd(a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
+        [
+            cast(self.avx2._mm256_add_epi64(cast(a[0]), cast(b[0]))),
+            cast(self.avx2._mm256_add_epi64(cast(a[1]), cast(b[1]))),
+        ]
+    }
+    #[inline(always)]
+    fn pow2_floor(self, z: Self::V) -> Self::V {
+        let mask = self.avx._mm256_set1_epi64x(0xfff0_0000_0000_0000u64 as i64);
+        let bias = self.avx._mm256_set1_epi64x(0x3ff0_0000_0000_0000);
+        let mut halves = z;
+        for z in &mut halves {
+            let k = self.avx2._mm256_and_si256(self.avx2._mm256_slli_epi64::<49>(cast(*z)), mask);
+            *z = cast(self.avx2._mm256_add_epi64(k, bias));
+        }
+        halves
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f64; 8], z: Self::V) -> Self::V {
+        let words: [u32; 16] = cast(*table);
+        let low: __m256 =
+            cast([words[0], words[2], words[4], words[6], words[8], words[10], words[12], words[14]]);
+        let high: __m256 =
+            cast([words[1], words[3], words[5], words[7], words[9], words[11], words[13], words[15]]);
+        let mut halves = z;
+        for z in &mut halves {
+            // The index sits in the low word of each lane; the high word looks up with a copy.
+            let index: __m256i = cast(self.avx._mm256_movehdup_ps(
+                self.avx._mm256_castsi256_ps(self.avx2._mm256_slli_epi64::<32>(cast(*z))),
+            ));
+            let low = self.avx2._mm256_permutevar8x32_ps(low, cast(*z));
+            let high = self.avx2._mm256_permutevar8x32_ps(high, index);
+            *z = cast(self.avx._mm256_blend_ps::<0b1010_1010>(low, high));
+        }
+        halves
+    }
+    #[inline(always)]
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M {
+        [self.avx._mm256_cmp_pd::<_CMP_LT_OQ>(a[0], b[0]), self.avx._mm256_cmp_pd::<_CMP_LT_OQ>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+        [self.avx._mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), self.avx._mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
+        [self.avx._mm256_blendv_pd(no[0], yes[0], m[0]), self.avx._mm256_blendv_pd(no[1], yes[1], m[1])]
+    }
+    #[inline(always)]
+    fn mask_and(self, a: Self::M, b: Self::M) -> Self::M {
+        Lanes::<f64>::and(self, a, b)
+    }
+    #[inline(always)]
+    fn mask_or(self, a: Self::M, b: Self::M) -> Self::M {
+        Lanes::<f64>::or(self, a, b)
+    }
+    #[inline(always)]
+    fn mask_not(self, a: Self::M) -> Self::M {
+        Lanes::<f64>::xor(self, a, cast([u64::MAX; 8]))
+    }
+    #[inline(always)]
+    fn any(self, a: Self::M) -> bool {
+        self.avx._mm256_movemask_pd(self.avx._mm256_or_pd(a[0], a[1])) != 0
+    }
+}
+
+impl Simd for Avx2 {
+    #[inline(always)]
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
+        Self::vectorize(self, Task(self, op))
+    }
+    #[inline(always)]
+    fn widen(self, v: [__m256; 2]) -> [[__m256d; 2]; 2] {
+        let quarters: [__m128; 4] = cast(v);
+        let f = self.avx;
+        [
+            [f._mm256_cvtps_pd(quarters[0]), f._mm256_cvtps_pd(quarters[1])],
+            [f._mm256_cvtps_pd(quarters[2]), f._mm256_cvtps_pd(quarters[3])],
+        ]
+    }
+    #[inline(always)]
+    fn exponent(self, v: [__m256d; 2]) -> [__m256d; 2] {
+        // The biased exponent below 2^52, subtracted again as a number.
+        let anchor = self.avx._mm256_set1_pd(4_503_599_627_370_496.0);
+        let offset = self.avx._mm256_set1_pd(4_503_599_627_370_496.0 + 1023.0);
+        let mut halves = v;
+        for v in &mut halves {
+            let biased = self.avx2._mm256_srli_epi64::<52>(cast(*v));
+            *v = self.avx._mm256_sub_pd(self.avx._mm256_or_pd(cast(biased), anchor), offset);
+        }
+        halves
+    }
+    #[inline(always)]
+    fn narrow(self, [a, b]: [[__m256d; 2]; 2]) -> [__m256; 2] {
+        let f = self.avx;
+        cast([
+            f._mm256_cvtpd_ps(a[0]),
+            f._mm256_cvtpd_ps(a[1]),
+            f._mm256_cvtpd_ps(b[0]),
+            f._mm256_cvtpd_ps(b[1]),
+        ])
+    }
+}

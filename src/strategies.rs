@@ -1,0 +1,163 @@
+//! Property testing of your own operations: strategies with the special values in them, and two macros.
+//!
+//! ```
+//! use lossprep::strategies;
+//! use proptest::prelude::*;
+//! proptest!(|(x in strategies::logits::<f64>(1..20))| {
+//!     prop_assert!(!x.is_empty());
+//! });
+//! ```
+
+use core::ops::Range;
+
+use alloc::vec::Vec;
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any};
+use proptest::strategy::{BoxedStrategy, Union};
+
+use crate::Layout;
+use crate::gradcheck::Number;
+
+/// Ordinary values nine times in ten, `special` ones otherwise.
+fn mixed<T: Number>(scale: f64, special: &[T]) -> BoxedStrategy<T> {
+    let ordinary = (-scale..scale).prop_map(T::narrow).boxed();
+    let special = Union::new(special.iter().map(|&x| Just(x).boxed())).boxed();
+    Union::new_weighted(Vec::from([(9, ordinary), (1, special)])).boxed()
+}
+
+/// Rows of logits: ordinary ones, and zeros of both signs, infinities, NaN, subnormals and the largest numbers.
+pub fn logits<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
+    let (zero, tiny) = (T::zero(), T::min_positive_value());
+    let special = [
+        zero,
+        -zero,
+        T::infinity(),
+        T::neg_infinity(),
+        T::nan(),
+        T::max_value(),
+        T::min_value(),
+        tiny,
+        tiny * T::narrow(T::EPS),
+        T::narrow(88.75),
+        T::narrow(-745.0),
+    ];
+    vec(mixed(20.0, &special), len).boxed()
+}
+
+/// Finite rows of logits, for gradients, which exist only there.
+pub fn finite_logits<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
+    vec(mixed(8.0, &[T::zero(), T::narrow(20.0), T::narrow(-20.0), T::narrow(0.5)]), len).boxed()
+}
+
+/// Feature vectors to normalise: ordinary ones, and elements whose squares overflow, underflow or are no numbers.
+pub fn features<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
+    let huge = T::max_value() / T::narrow(4.0);
+    let tiny = T::min_positive_value();
+    let special =
+        [T::zero(), -T::zero(), huge, -huge, tiny, tiny * T::narrow(T::EPS), T::infinity(), T::nan()];
+    vec(mixed(3.0, &special), len).boxed()
+}
+
+/// Ranges (lo, hi), lo ≤ hi, both finite: also empty ones, symmetric ones, and such that hi − lo overflows.
+pub fn ranges<T: Number>() -> BoxedStrategy<(T, T)> {
+    let special = [T::zero(), T::one(), -T::one(), T::max_value(), T::min_value(), T::min_positive_value()];
+    let any_two = (mixed(10.0, &special), mixed(10.0, &special));
+    let ordered = any_two.prop_map(|(a, b)| if a <= b { (a, b) } else { (b, a) }).boxed();
+    let symmetric = mixed(10.0, &special).prop_map(|a| (-a.abs(), a.abs())).boxed();
+    let empty = mixed(10.0, &special).prop_map(|a| (a, a)).boxed();
+    Union::new_weighted(Vec::from([(6, ordered), (2, symmetric), (1, empty)])).boxed()
+}
+
+/// Layouts of up to `largest` in each dimension, zero included.
+pub fn layouts(largest: usize) -> BoxedStrategy<Layout> {
+    let side = 0..=largest;
+    (side.clone(), side.clone(), side)
+        .prop_filter_map("the product overflows", |(outer, len, inner)| Layout::new(outer, len, inner).ok())
+        .boxed()
+}
+
+/// Upstream gradients of `len` elements: zeros, single ones among zeros, large, small and not finite.
+pub fn upstream<T: Number>(len: usize) -> BoxedStrategy<Vec<T>> {
+    let huge = T::max_value() / T::narrow(1024.0);
+    let special =
+        [T::zero(), -T::zero(), T::one(), huge, -huge, T::min_positive_value(), T::infinity(), T::nan()];
+    let mixed = vec(mixed(2.0, &special), len..=len).boxed();
+    let single = any::<proptest::sample::Index>()
+        .prop_map(move |index| {
+            let mut g = alloc::vec![T::zero(); len];
+            if len > 0 {
+                g[index.index(len)] = T::one();
+            }
+            g
+        })
+        .boxed();
+    Union::new_weighted(Vec::from([(3, mixed), (1, single)])).boxed()
+}
+
+/// Whether `a` and `b` are the same number to `ulps` units in the last place of the larger: NaN equals NaN.
+pub fn close<T: Number>(a: T, b: T, ulps: f64) -> bool {
+    if a.is_nan() || b.is_nan() || a.is_infinite() || b.is_infinite() {
+        return a == b || a.is_nan() && b.is_nan();
+    }
+    let (a, b) = (a.widen(), b.widen());
+    // Below the smallest normal number the spacing stays what it is there.
+    let size = a.abs().max(b.abs()).max(T::min_positive_value().widen());
+    (a - b).abs() <= ulps * T::EPS * size
+}
+
+/// A property test of `op` against `reference` on rows from a strategy, to a number of units in the last place.
+///
+/// Both are called as `f(&[T], &mut [T])` with an output as long as the input.
+///
+/// ```
+/// fn double(x: &[f32], y: &mut [f32]) {
+///     y.iter_mut().zip(x).for_each(|(y, x)| *y = x + x);
+/// }
+/// fn reference(x: &[f32], y: &mut [f32]) {
+///     y.iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
+/// }
+/// lossprep::check_against_reference!(double, reference, lossprep::strategies::logits::<f32>(0..40), 1.0);
+/// ```
+#[macro_export]
+macro_rules! check_against_reference {
+    ($op:expr, $reference:expr, $rows:expr, $ulps:expr) => {
+        ::proptest::proptest!(|(x in $rows)| {
+            let (mut y, mut wanted) = (x.clone(), x.clone());
+            ($op)(&x, &mut y);
+            ($reference)(&x, &mut wanted);
+            for (i, (&a, &b)) in y.iter().zip(&wanted).enumerate() {
+                ::proptest::prop_assert!(
+                    $crate::strategies::close(a, b, $ulps),
+                    "element {i}: {a:?}, but the reference gives {b:?}"
+                );
+            }
+        })
+    };
+}
+
+/// A property test of a gradient: `vjp(x, g, dx)` against differences of `op(x, y)`, on rows from a strategy.
+///
+/// ```
+/// fn square(x: &[f64], y: &mut [f64]) {
+///     y.iter_mut().zip(x).for_each(|(y, x)| *y = x * x);
+/// }
+/// fn square_vjp(x: &[f64], g: &[f64], dx: &mut [f64]) {
+///     dx.iter_mut().zip(x).zip(g).for_each(|((d, x), g)| *d = 2.0 * x * g);
+/// }
+/// lossprep::check_gradient_of!(square, square_vjp, lossprep::strategies::finite_logits::<f64>(1..6));
+/// ```
+#[macro_export]
+macro_rules! check_gradient_of {
+    ($op:expr, $vjp:expr, $rows:expr) => {
+        ::proptest::proptest!(|(x in $rows)| {
+            let report = $crate::gradcheck::check_vjp(
+                &$crate::gradcheck::Options::default(),
+                &[&x],
+                x.len(),
+                |x, y| ($op)(&x[0], y),
+                |x, g, dx| ($vjp)(&x[0], g, &mut dx[0]),
+            );
+            ::proptest::prop_assert!(report.is_right(), "{report}");
+        })
+    };
+}
