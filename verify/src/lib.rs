@@ -1,0 +1,18 @@
+//! The verification report of `lossprep`: oracle, ULP metric, inputs, checks.
+//!
+//! The program is what is meant to be used; the library is its parts, for its own tests.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod connect;
+pub mod data;
+pub mod differences;
+pub mod exact;
+pub mod inputs;
+pub mod npy;
+pub mod oracle;
+pub mod real;
+pub mod report;
+pub mod special;
+pub mod ulp;
+pub mod wide;
