@@ -1,0 +1,165 @@
+//! l2_norm and l2_normalize, with the three guards and gradients.
+#![no_main]
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use lossprep::{Layout, NormGuard};
+use lossprep_fuzz::{
+    Shape, Value, assert_near, assert_no_negative_zero, assert_same, everywhere, positive, row, ulp, values,
+};
+
+#[derive(Debug)]
+struct Input<T> {
+    layout: Layout,
+    x: Vec<T>,
+    g: Vec<T>,
+    row_g: Vec<T>,
+    guard: NormGuard<T>,
+}
+
+impl<'a, T: Value> Arbitrary<'a> for Input<T> {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let Shape(layout) = u.arbitrary()?;
+        let guard = *u.choose(&[NormGuard::Max, NormGuard::Add, NormGuard::AddSquared])?;
+        let eps = if u.arbitrary()? { positive(u)? } else { T::nearest(1e-12) };
+        Ok(Self {
+            layout,
+            guard: guard(eps),
+            x: values(u, layout.elements())?,
+            g: values(u, layout.elements())?,
+            row_g: values(u, layout.row_count())?,
+        })
+    }
+}
+
+struct Outputs<T> {
+    norm: Vec<T>,
+    norm_vjp: Vec<T>,
+    norm_jvp: Vec<T>,
+    y: Vec<T>,
+    vjp: Vec<T>,
+    jvp: Vec<T>,
+}
+
+impl<T: Value> Input<T> {
+    /// Row `r` as a tensor of its own.
+    fn alone(&self, r: usize) -> Self {
+        Self {
+            layout: Layout::rows(1, self.layout.len()).expect("small"),
+            x: row(&self.x, self.layout, r),
+            g: row(&self.g, self.layout, r),
+            row_g: vec![self.row_g[r]],
+            guard: self.guard,
+        }
+    }
+
+    fn outputs(&self) -> Outputs<T> {
+        let Self { layout, x, g, row_g, guard } = self;
+        let (layout, guard, n, rows) = (*layout, *guard, layout.elements(), layout.row_count());
+        let norm = everywhere(rows, |k, out| k.l2_norm(x, layout, out));
+        Outputs {
+            norm_vjp: everywhere(n, |k, out| k.l2_norm_vjp(x, &norm, row_g, layout, out)),
+            norm_jvp: everywhere(rows, |k, out| k.l2_norm_jvp(x, &norm, g, layout, out)),
+            y: everywhere(n, |k, out| k.l2_normalize(x, layout, guard, out)),
+            vjp: everywhere(n, |k, out| k.l2_normalize_vjp(x, &norm, g, layout, guard, out)),
+            jvp: everywhere(n, |k, out| k.l2_normalize_jvp(x, &norm, g, layout, guard, out)),
+            norm,
+        }
+    }
+}
+
+fn check<T: Value>(input: &Input<T>) {
+    let layout = input.layout;
+    let out = input.outputs();
+    let in_place = everywhere(layout.elements(), |k, data| {
+        data.copy_from_slice(&input.x);
+        k.l2_normalize_in_place(data, layout, input.guard)
+    });
+    assert_same(&in_place, &out.y, "in place");
+    for values in [&out.norm, &out.norm_vjp, &out.norm_jvp, &out.vjp, &out.jvp] {
+        assert_no_negative_zero(values);
+    }
+    for r in 0..layout.row_count() {
+        let alone = input.alone(r);
+        let one = alone.outputs();
+        assert_same(&one.norm, &out.norm[r..=r], "a row alone: norm");
+        assert_same(&one.norm_jvp, &out.norm_jvp[r..=r], "a row alone: norm_jvp");
+        assert_same(&one.norm_vjp, &row(&out.norm_vjp, layout, r), "a row alone: norm_vjp");
+        assert_same(&one.y, &row(&out.y, layout, r), "a row alone: normalize");
+        assert_same(&one.vjp, &row(&out.vjp, layout, r), "a row alone: vjp");
+        assert_same(&one.jvp, &row(&out.jvp, layout, r), "a row alone: jvp");
+        check_row(&alone, &one);
+    }
+}
+
+fn check_row<T: Value>(input: &Input<T>, out: &Outputs<T>) {
+    let x: Vec<f64> = input.x.iter().map(|x| x.as_f64()).collect();
+    if x.iter().any(|x| !x.is_finite()) {
+        let nan = x.iter().any(|x| x.is_nan());
+        assert!(if nan { out.norm[0].is_nan() } else { out.norm[0] == T::infinity() });
+        assert!([&out.y, &out.vjp, &out.jvp].into_iter().flatten().all(|y| y.is_nan()));
+        return;
+    }
+    for (x, y) in input.x.iter().zip(&out.y) {
+        assert!(!y.is_nan() && y.is_sign_negative() == x.is_sign_negative());
+        assert!(!x.is_zero() || y.is_zero());
+    }
+    if T::JUDGED {
+        judge_row(input, out, &x);
+    }
+}
+
+fn judge_row<T: Value>(input: &Input<T>, out: &Outputs<T>, x: &[f64]) {
+    let root = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert_near(out.norm[0], root, ulp(root), "norm");
+    let guarded = |norm: f64| match input.guard {
+        NormGuard::Max(eps) => norm.max(eps.as_f64()),
+        NormGuard::Add(eps) => norm + eps.as_f64(),
+        NormGuard::AddSquared(eps) => (norm * norm + eps.as_f64()).sqrt(),
+    };
+    let divisor = guarded(root);
+    for (&x, &y) in x.iter().zip(&out.y) {
+        assert_near(y, x / divisor, ulp(x / divisor), "normalize");
+    }
+    // The gradients take the rounded norm as exact.
+    let norm = out.norm[0].as_f64();
+    let g: Vec<f64> = input.g.iter().map(|g| g.as_f64()).collect();
+    if !norm.is_finite() || norm == 0.0 || g.iter().any(|g| !g.is_finite()) {
+        return;
+    }
+    let slope = match input.guard {
+        // Either branch may be taken at the edge.
+        NormGuard::Max(eps) if (norm - eps.as_f64()).abs() <= ulp(norm) => return,
+        NormGuard::Max(eps) if norm < eps.as_f64() => 0.0,
+        NormGuard::Max(_) | NormGuard::Add(_) => 1.0,
+        NormGuard::AddSquared(_) => norm / guarded(norm),
+    };
+    let divisor = guarded(norm);
+    let dot: f64 = x.iter().zip(&g).map(|(x, g)| x / norm * g).sum();
+    let size: f64 = x.iter().zip(&g).map(|(x, g)| (x / norm * g).abs()).sum();
+    for i in 0..x.len() {
+        let want = g[i] / divisor - x[i] / divisor * (dot * slope / divisor);
+        let m = (g[i].abs() + (x[i] / norm).abs() * size) / divisor;
+        assert_near(out.vjp[i], want, 4.0 * ulp(m), "normalize_vjp");
+        assert_near(out.jvp[i], want, 4.0 * ulp(m), "normalize_jvp");
+    }
+    assert_near(out.norm_jvp[0], dot, 4.0 * ulp(size), "norm_jvp");
+    let g = input.row_g[0].as_f64();
+    if g.is_finite() {
+        for (&x, &got) in x.iter().zip(&out.norm_vjp) {
+            let want = g * (x / norm);
+            assert_near(got, want, 4.0 * ulp(want), "norm_vjp");
+        }
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+enum Either {
+    Single(Input<f32>),
+    Double(Input<f64>),
+}
+
+fuzz_target!(|input: Either| match input {
+    Either::Single(input) => check(&input),
+    Either::Double(input) => check(&input),
+});
