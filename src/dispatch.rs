@@ -131,8 +131,8 @@ impl Kernels {
         Self { backend: Backend::available().next().unwrap_or(Backend::Scalar) }
     }
 
-    /// Runs `op` on the backend.
-    #[inline]
+    /// Runs `op` on the backend; called through `Op::on`.
+    #[inline(always)]
     pub(crate) fn run<O: Op>(self, op: O) -> O::Output {
         match self.backend {
             #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]

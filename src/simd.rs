@@ -12,6 +12,7 @@
 //! Everything is `#[inline(always)]`: code that stays out of line is compiled without the
 //! instruction set of the backend, and each operation in it becomes a call.
 
+use crate::dispatch::Kernels;
 use crate::element::Lane;
 use core::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub};
 
@@ -142,6 +143,17 @@ pub trait Op {
     type Output;
     /// The work; `#[inline(always)]` in every implementation.
     fn run<S: Simd>(self, s: S) -> Self::Output;
+
+    /// Runs it on the backend of `kernels`.
+    ///
+    /// A method of the work, and not of `Kernels`, so that the compiler files the code with the kernel
+    /// and compiles kernels side by side.
+    fn on(self, kernels: Kernels) -> Self::Output
+    where
+        Self: Sized,
+    {
+        kernels.run(self)
+    }
 }
 
 /// A register of `T`s on backend `S`.

@@ -1482,7 +1482,7 @@ operations! {
         if layout.elements() == 0 {
             out.fill(T::zero());
         } else {
-            self.run(L2Norm { x, layout, out });
+            L2Norm { x, layout, out }.on(self);
         }
         Ok(())
     }
@@ -1525,7 +1525,7 @@ operations! {
         check_len("upstream", layout.row_count(), upstream.len())?;
         check_len("grad", layout.elements(), grad.len())?;
         if layout.elements() != 0 {
-            self.run(L2NormVjp { x, norm, upstream, layout, grad });
+            L2NormVjp { x, norm, upstream, layout, grad }.on(self);
         }
         Ok(())
     }
@@ -1570,7 +1570,7 @@ operations! {
         if layout.elements() == 0 {
             out.fill(T::zero());
         } else {
-            self.run(L2NormJvp { x, norm, tangent, layout, out });
+            L2NormJvp { x, norm, tangent, layout, out }.on(self);
         }
         Ok(())
     }
@@ -1605,7 +1605,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.elements(), out.len())?;
         if layout.elements() != 0 {
-            self.run(L2Normalize { x: Some(x), layout, guard, out });
+            L2Normalize { x: Some(x), layout, guard, out }.on(self);
         }
         Ok(())
     }
@@ -1637,7 +1637,7 @@ operations! {
         let guard = guard.checked()?;
         check_len("data", layout.elements(), data.len())?;
         if layout.elements() != 0 {
-            self.run(L2Normalize { x: None, layout, guard, out: data });
+            L2Normalize { x: None, layout, guard, out: data }.on(self);
         }
         Ok(())
     }
@@ -1685,7 +1685,7 @@ operations! {
         check_len("upstream", layout.elements(), upstream.len())?;
         check_len("grad", layout.elements(), grad.len())?;
         if layout.elements() != 0 {
-            self.run(L2NormalizeGradient { x, norm, g: upstream, layout, guard, out: grad });
+            L2NormalizeGradient { x, norm, g: upstream, layout, guard, out: grad }.on(self);
         }
         Ok(())
     }
@@ -1730,7 +1730,7 @@ operations! {
         check_len("tangent", layout.elements(), tangent.len())?;
         check_len("out", layout.elements(), out.len())?;
         if layout.elements() != 0 {
-            self.run(L2NormalizeGradient { x, norm, g: tangent, layout, guard, out });
+            L2NormalizeGradient { x, norm, g: tangent, layout, guard, out }.on(self);
         }
         Ok(())
     }

@@ -639,9 +639,9 @@ operations! {
         check_len("out", x.len(), out.len())?;
         let span = range.span();
         if range.is_odd() {
-            self.run(Each { from: x, to: out, map: Odd::<T>(span) });
+            Each { from: x, to: out, map: Odd::<T>(span) }.on(self);
         } else {
-            self.run(Each { from: x, to: out, map: General::<T>(span) });
+            Each { from: x, to: out, map: General::<T>(span) }.on(self);
         }
         Ok(())
     }
@@ -662,9 +662,9 @@ operations! {
     pub fn scaled_sigmoid_in_place<T>(self, data: &mut [T], range: Range<T>) {
         let span = range.span();
         if range.is_odd() {
-            self.run(EachInPlace { data, map: Odd::<T>(span) });
+            EachInPlace { data, map: Odd::<T>(span) }.on(self);
         } else {
-            self.run(EachInPlace { data, map: General::<T>(span) });
+            EachInPlace { data, map: General::<T>(span) }.on(self);
         }
         Ok(())
     }
@@ -698,7 +698,7 @@ operations! {
     pub fn scaled_sigmoid_vjp<T>(self, x: &[T], upstream: &[T], range: Range<T>, grad: &mut [T]) {
         check_len("upstream", x.len(), upstream.len())?;
         check_len("grad", x.len(), grad.len())?;
-        self.run(Each2 { from: x, with: upstream, to: grad, map: range.slope() });
+        Each2 { from: x, with: upstream, to: grad, map: range.slope() }.on(self);
         Ok(())
     }
 
@@ -722,7 +722,7 @@ operations! {
     pub fn scaled_sigmoid_jvp<T>(self, x: &[T], tangent: &[T], range: Range<T>, out: &mut [T]) {
         check_len("tangent", x.len(), tangent.len())?;
         check_len("out", x.len(), out.len())?;
-        self.run(Each2 { from: x, with: tangent, to: out, map: range.slope() });
+        Each2 { from: x, with: tangent, to: out, map: range.slope() }.on(self);
         Ok(())
     }
 
@@ -754,7 +754,7 @@ operations! {
     pub fn scaled_sigmoid_inverse<T>(self, y: &[T], range: Range<T>, out: &mut [T]) {
         range.check_invertible()?;
         check_len("out", y.len(), out.len())?;
-        self.run(Each { from: y, to: out, map: range.inverse() });
+        Each { from: y, to: out, map: range.inverse() }.on(self);
         Ok(())
     }
 
@@ -772,7 +772,7 @@ operations! {
     /// ```
     pub fn scaled_sigmoid_inverse_in_place<T>(self, data: &mut [T], range: Range<T>) {
         range.check_invertible()?;
-        self.run(EachInPlace { data, map: range.inverse() });
+        EachInPlace { data, map: range.inverse() }.on(self);
         Ok(())
     }
 
@@ -806,7 +806,7 @@ operations! {
         range.check_invertible()?;
         check_len("upstream", y.len(), upstream.len())?;
         check_len("grad", y.len(), grad.len())?;
-        self.run(Each2 { from: y, with: upstream, to: grad, map: range.inverse_slope() });
+        Each2 { from: y, with: upstream, to: grad, map: range.inverse_slope() }.on(self);
         Ok(())
     }
 
@@ -831,7 +831,7 @@ operations! {
         range.check_invertible()?;
         check_len("tangent", y.len(), tangent.len())?;
         check_len("out", y.len(), out.len())?;
-        self.run(Each2 { from: y, with: tangent, to: out, map: range.inverse_slope() });
+        Each2 { from: y, with: tangent, to: out, map: range.inverse_slope() }.on(self);
         Ok(())
     }
 }

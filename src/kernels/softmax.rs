@@ -1229,7 +1229,7 @@ impl Kernels {
         out: &mut [T],
         work: W,
     ) {
-        self.run(Task::<T, W, N, false> { layout, kept, inputs, out, work });
+        Task::<T, W, N, false> { layout, kept, inputs, out, work }.on(self);
     }
 }
 
@@ -1275,20 +1275,22 @@ macro_rules! forward {
     ($self:ident, $work:ident, $options:ident, $layout:ident, $inputs:expr, $out:ident, $in_place:literal, $empty:expr) => {{
         let empty = $empty;
         match divisor($options) {
-            None => $self.run(Task::<T, _, _, $in_place> {
+            None => Task::<T, _, _, $in_place> {
                 layout: $layout,
                 kept: Kept::All,
                 inputs: $inputs,
                 out: $out,
                 work: $work { argument: Plain, empty },
-            }),
-            Some(t) => $self.run(Task::<T, _, _, $in_place> {
+            }
+            .on($self),
+            Some(t) => Task::<T, _, _, $in_place> {
                 layout: $layout,
                 kept: Kept::All,
                 inputs: $inputs,
                 out: $out,
                 work: $work { argument: Tempered::new(t), empty },
-            }),
+            }
+            .on($self),
         }
         Ok(())
     }};

@@ -168,8 +168,8 @@ impl Simd for Portable {
     }
 }
 
-/// a·b + c, rounded once.
-#[inline(always)]
+/// a·b + c, rounded once; out of line, since it is long and in every polynomial.
+#[inline(never)]
 pub(super) fn fused_f32(a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
     let ([a0, a1], [b0, b1], [c0, c1]) = (Portable.widen(a), Portable.widen(b), Portable.widen(c));
     let (s0, s1) = (a0 * b0 + c0, a1 * b1 + c1);
@@ -204,8 +204,8 @@ fn fused_f32_slow(a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
     ))
 }
 
-/// a·b + c, rounded once.
-#[inline(always)]
+/// a·b + c, rounded once; out of line, since it is long and in every polynomial.
+#[inline(never)]
 pub(super) fn fused_f64(a: f64x8, b: f64x8, c: f64x8) -> f64x8 {
     let zero = f64x8::splat(0.0);
     let p = a * b;
