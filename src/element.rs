@@ -42,7 +42,7 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     const FLOOR_MASK: Self;
     /// The exponent below which `ldexp` gives zero; twice the smallest normal exponent.
     const LDEXP_FLOOR: Self;
-    /// An exponent a little above the smallest normal one; three of them are below any product.
+    /// An exponent that leaves numbers near 1 normal; three of them are below any product.
     const PART: Self;
 
     /// All lanes `x`, in memory.
@@ -232,4 +232,4 @@ macro_rules! lane {
     };
 }
 lane!(f32, 16, 0x7fc0_0000, 0x8000_0000, 1_572_864.0, -252.0, -100.0);
-lane!(f64, 8, 0x7ff8_0000_0000_0000, 0x8000_0000_0000_0000, 844_424_930_131_968.0, -2044.0, -1000.0);
+lane!(f64, 8, 0x7ff8_0000_0000_0000, 0x8000_0000_0000_0000, 844_424_930_131_968.0, -2044.0, -900.0);

@@ -176,58 +176,66 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     ) -> Vector<Self, S>
     where
         Self: Sized;
-    /// A power of two for the upstream gradient of a row, so that its products with y neither
-    /// overflow nor underflow; `largest` is the row's largest |g|.
-    fn condition<S: Simd>(largest: Vector<Self, S>) -> Vector<Self, S>
+    /// Exponents of the powers of two at which a row's sum of y·g is taken: at the first no term
+    /// underflows that could reach a result, at the second none overflows.
+    fn scales(temperature: Option<Self>) -> [Self; 2]
     where
         Self: Sized;
-    /// Whether `condition` looks at its argument.
-    const CONDITIONED: bool;
-    /// y·(g − sum)/(c·temperature), `sum` and `g` already multiplied by c.
+    /// The same for sums of g alone, which are exact where they are subnormal.
+    const PLAIN_SCALES: [Self; 2];
+    /// Whether a sum may overflow at its first scale.
+    const OVERFLOWS: bool;
+    /// The sums of a row at both scales, where the second was taken only for lanes not finite at the first.
+    fn at_both<S: Simd>(sums: Sums<Self, S>, exponents: [Self; 2]) -> Sums<Self, S>
+    where
+        Self: Sized;
+    /// y·(g − sum)/temperature, sums at `scales`; y is 1 where there is none.
     fn centred<S: Simd>(
-        y: Vector<Self, S>,
+        y: Option<Vector<Self, S>>,
         g: Vector<Self, S>,
-        sum: Self::Acc<S>,
-        c: Vector<Self, S>,
+        sums: Sums<Self, S>,
         temperature: Option<Self>,
     ) -> Vector<Self, S>
-    where
-        Self: Sized;
-    /// A power of two c such that sums of c·g do not overflow.
-    fn condition_sum<S: Simd>(largest: Vector<Self, S>) -> Vector<Self, S>
     where
         Self: Sized;
     /// The lanes where the sum is a finite number.
     fn finite<S: Simd>(sum: Self::Acc<S>) -> Mask<Self, S>
     where
         Self: Sized;
-    /// The exponent of a temperature below 1, which goes into the terms of a sum before they underflow.
-    fn warmth(temperature: Option<Self>) -> Self
+    /// sum/temperature, rounded; sums at `scales`.
+    fn rounded<S: Simd>(sums: Sums<Self, S>, temperature: Option<Self>) -> Vector<Self, S>
     where
         Self: Sized;
-    /// The sum divided by the power of two c and what `warmth` left of the temperature, rounded.
-    fn rounded<S: Simd>(sum: Self::Acc<S>, c: Vector<Self, S>, temperature: Option<Self>) -> Vector<Self, S>
-    where
-        Self: Sized;
-    /// (g − sum)/(c·temperature).
-    fn less<S: Simd>(
-        g: Vector<Self, S>,
-        sum: Self::Acc<S>,
-        c: Vector<Self, S>,
-        temperature: Option<Self>,
-    ) -> Vector<Self, S>
-    where
-        Self: Sized;
-    /// (g − y·sum/c)/temperature, y = 2^⌊z − MAGIC⌋·(t + w).
+    /// (g − y·sum)/temperature, y = 2^⌊z − MAGIC⌋·(t + w); sums at `PLAIN_SCALES`.
     fn less_share<S: Simd>(
         g: Vector<Self, S>,
         y: &Exp<Self, S>,
-        sum: Self::Acc<S>,
-        c: Vector<Self, S>,
+        sums: Sums<Self, S>,
         temperature: Option<Self>,
     ) -> Vector<Self, S>
     where
         Self: Sized;
+}
+
+/// A row's sum at two scales; the same twice where one does.
+type Sums<T, S> = [<T as Dot>::Acc<S>; 2];
+
+/// What `sum` gives at each exponent; the second is asked for only where the first overflows.
+#[inline(always)]
+fn at_scales<T: SoftmaxElement, S: Simd>(
+    s: S,
+    exponents: [T; 2],
+    mut sum: impl FnMut(T) -> T::Acc<S>,
+) -> Sums<T, S> {
+    let mut sums = [T::acc(s); 2];
+    // A loop, so that the sum is compiled once.
+    for i in 0..2 {
+        sums[i] = sum(exponents[i]);
+        if !(T::OVERFLOWS && (!T::finite::<S>(sums[0])).any()) {
+            break;
+        }
+    }
+    T::at_both(sums, exponents)
 }
 
 #[inline(always)]
@@ -315,31 +323,38 @@ impl SoftmaxElement for f32 {
         ))
     }
 
-    const CONDITIONED: bool = false;
+    #[inline(always)]
+    fn scales(_: Option<f32>) -> [f32; 2] {
+        // The products are f64. 2^110 lets y reach below 2^−400, beyond any largest g over any temperature.
+        [110.0; 2]
+    }
+
+    const PLAIN_SCALES: [f32; 2] = [0.0; 2];
+
+    const OVERFLOWS: bool = false;
 
     #[inline(always)]
-    fn condition<S: Simd>(largest: Vector<f32, S>) -> Vector<f32, S> {
-        Vector::splat(largest.s, 1.0)
+    fn at_both<S: Simd>([sum, _]: Sums<f32, S>, _: [f32; 2]) -> Sums<f32, S> {
+        [sum; 2]
     }
 
     #[inline(always)]
     fn centred<S: Simd>(
-        y: Vector<f32, S>,
+        y: Option<Vector<f32, S>>,
         g: Vector<f32, S>,
-        sum: Self::Acc<S>,
-        _: Vector<f32, S>,
+        [sum, _]: Sums<f32, S>,
         temperature: Option<f32>,
     ) -> Vector<f32, S> {
+        // A factor of 1 is exact.
+        let y = match y {
+            Some(y) => y,
+            None => Vector::splat(g.s, 1.0),
+        };
         Vector::narrow(halves(
             [y, g],
             #[inline(always)]
-            |[y, g], i| cooled(y * (g - sum[i]), temperature.map(f64::from)),
+            |[y, g], i| cooled(y * (g - sum[i] * power(-110)), temperature.map(f64::from)),
         ))
-    }
-
-    #[inline(always)]
-    fn condition_sum<S: Simd>(largest: Vector<f32, S>) -> Vector<f32, S> {
-        Vector::splat(largest.s, 1.0)
     }
 
     #[inline(always)]
@@ -350,37 +365,16 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn warmth(_: Option<f32>) -> f32 {
-        // The terms are f64, and nothing underflows.
-        0.0
-    }
-
-    #[inline(always)]
-    fn rounded<S: Simd>(sum: Self::Acc<S>, _: Vector<f32, S>, temperature: Option<f32>) -> Vector<f32, S> {
+    fn rounded<S: Simd>([sum, _]: Sums<f32, S>, temperature: Option<f32>) -> Vector<f32, S> {
         let t = temperature.map(f64::from);
-        Vector::narrow([cooled(sum[0], t), cooled(sum[1], t)])
-    }
-
-    #[inline(always)]
-    fn less<S: Simd>(
-        g: Vector<f32, S>,
-        sum: Self::Acc<S>,
-        _: Vector<f32, S>,
-        temperature: Option<f32>,
-    ) -> Vector<f32, S> {
-        Vector::narrow(halves(
-            [g],
-            #[inline(always)]
-            |[g], i| cooled(g - sum[i], temperature.map(f64::from)),
-        ))
+        Vector::narrow([cooled(sum[0] * power(-110), t), cooled(sum[1] * power(-110), t)])
     }
 
     #[inline(always)]
     fn less_share<S: Simd>(
         g: Vector<f32, S>,
         y: &Exp<f32, S>,
-        sum: Self::Acc<S>,
-        _: Vector<f32, S>,
+        [sum, _]: Sums<f32, S>,
         temperature: Option<f32>,
     ) -> Vector<f32, S> {
         let k = y.z - Self::MAGIC;
@@ -422,44 +416,24 @@ impl Cooling {
             }
         }
     }
-
-    /// v·2^−exponent in two normal powers where that is above 1.
-    #[inline(always)]
-    fn grow<S: Simd>(&self, v: Vector<f64, S>) -> Vector<f64, S> {
-        Self::divide(v, self.exponent.min(0.0))
-    }
-
-    /// v·2^−exponent in two normal powers where that is below 1.
-    #[inline(always)]
-    fn shrink<S: Simd>(&self, v: Vector<f64, S>) -> Vector<f64, S> {
-        Self::divide(v, self.exponent.max(0.0))
-    }
-
-    #[inline(always)]
-    fn divide<S: Simd>(v: Vector<f64, S>, exponent: f64) -> Vector<f64, S> {
-        let (all, half) = (exponent as i64, exponent as i64 / 2);
-        v * f64::from_bits(((1023 - half) << 52) as u64) * f64::from_bits(((1023 - (all - half)) << 52) as u64)
-    }
 }
 
-/// c^−½ for the two powers that `condition` gives.
+/// 2^exponent, a normal number.
 #[inline(always)]
-fn inverse_root<S: Simd>(c: Vector<f64, S>) -> Vector<f64, S> {
-    let quarter = c.eq(Vector::splat(c.s, 0.25));
-    quarter.select(Vector::splat(c.s, 2.0), Vector::splat(c.s, f64::from_bits((1023 - 300) << 52)))
+fn power(exponent: i64) -> f64 {
+    f64::from_bits(((1023 + exponent) << 52) as u64)
 }
 
-/// 2^⌊z − MAGIC⌋ as the product of three normal powers, for exponents from −3,000 to 0: whatever the
-/// other factors, a product with the smallest of them is zero.
+/// y·v·2^exponent, |y| ≤ 1, in two normal powers: neither step leaves the range unless the result does.
 #[inline(always)]
-fn three_powers<S: Simd>(z: Vector<f64, S>) -> [Vector<f64, S>; 3] {
-    let magic = f64::MAGIC;
-    let k = (z.floor_magic() - magic).max(Vector::splat(z.s, -3000.0));
-    let third = (k * (1.0 / 3.0) + magic).floor_magic();
-    let rest = k - (third - magic);
-    let half = (rest * 0.5 + magic).floor_magic();
-    let last = rest - (half - magic) + magic;
-    [third.pow2_floor(), half.pow2_floor(), last.pow2_floor()]
+fn times_power<S: Simd>(y: Option<Vector<f64, S>>, v: Vector<f64, S>, exponent: f64) -> Vector<f64, S> {
+    let (all, half) = (exponent as i64, exponent as i64 / 2);
+    let (first, second) = (power(half), power(all - half));
+    match y {
+        None => v * first * second,
+        Some(y) if all > 0 => y * first * v * second,
+        Some(y) => y * v * first * second,
+    }
 }
 
 impl SoftmaxElement for f64 {
@@ -505,39 +479,45 @@ impl SoftmaxElement for f64 {
     ) -> Vector<f64, S> {
         // The significand is at most 1, so the product overflows only if the result does.
         let cooling = Cooling::new(temperature);
-        let [first, second, third] = three_powers(e.z - cooling.exponent);
+        let [first, second, third] = power_parts(e.z - cooling.exponent);
         cooled(probability(e.t, e.w, r) * first * g * second * third, cooling.rest)
     }
 
-    const CONDITIONED: bool = true;
+    #[inline(always)]
+    fn scales(temperature: Option<f64>) -> [f64; 2] {
+        // A low temperature lets smaller sums reach a result.
+        let cold = Cooling::new(temperature).exponent < -500.0;
+        [if cold { 1020.0 } else { 600.0 }, -60.0]
+    }
+
+    const PLAIN_SCALES: [f64; 2] = [0.0, -60.0];
+
+    const OVERFLOWS: bool = true;
 
     #[inline(always)]
-    fn condition<S: Simd>(largest: Vector<f64, S>) -> Vector<f64, S> {
-        // 2^600 below 2^−300, else 1/4: sums of products stay far from both ends.
-        let s = largest.s;
-        let small = largest.lt(Vector::splat(s, f64::from_bits((1023 - 300) << 52)));
-        small.select(Vector::splat(s, f64::from_bits((1023 + 600) << 52)), Vector::splat(s, 0.25))
+    fn at_both<S: Simd>([first, second]: Sums<f64, S>, [up, down]: [f64; 2]) -> Sums<f64, S> {
+        let finite = Self::finite::<S>(first);
+        let [hi, lo] = [times_power(None, first.hi, down - up), times_power(None, first.lo, down - up)];
+        [first, Word { hi: finite.select(hi, second.hi), lo: finite.select(lo, second.lo) }]
     }
 
     #[inline(always)]
     fn centred<S: Simd>(
-        y: Vector<f64, S>,
+        y: Option<Vector<f64, S>>,
         g: Vector<f64, S>,
-        sum: Self::Acc<S>,
-        c: Vector<f64, S>,
+        sums: Sums<f64, S>,
         temperature: Option<f64>,
     ) -> Vector<f64, S> {
-        let difference = (g - sum.hi) - sum.lo;
+        let [up, down] = Self::scales(temperature);
         let cooling = Cooling::new(temperature);
-        let root = inverse_root(c);
-        cooled(cooling.shrink(cooling.grow(y) * (difference * root)) * root, cooling.rest)
-    }
-
-    #[inline(always)]
-    fn condition_sum<S: Simd>(largest: Vector<f64, S>) -> Vector<f64, S> {
-        let s = largest.s;
-        let huge = Vector::splat(s, f64::from_bits((1023 + 900) << 52)).lt(largest);
-        huge.select(Vector::splat(s, f64::from_bits((1023 - 60) << 52)), Vector::splat(s, 1.0))
+        let d = (g * power(up as i64) - sums[0].hi) - sums[0].lo;
+        let mut v = times_power(y, d, -(up + cooling.exponent));
+        let beyond = !is_finite(d);
+        if beyond.any() {
+            let d = (g * power(down as i64) - sums[1].hi) - sums[1].lo;
+            v = beyond.select(times_power(y, d, -(down + cooling.exponent)), v);
+        }
+        cooled(v, cooling.rest)
     }
 
     #[inline(always)]
@@ -547,50 +527,49 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn warmth(temperature: Option<f64>) -> f64 {
-        Cooling::new(temperature).exponent.min(0.0)
-    }
-
-    #[inline(always)]
-    fn rounded<S: Simd>(
-        sum: Self::Acc<S>,
-        c: Vector<f64, S>,
-        temperature: Option<f64>,
-    ) -> Vector<f64, S> {
+    fn rounded<S: Simd>(sums: Sums<f64, S>, temperature: Option<f64>) -> Vector<f64, S> {
         let cooling = Cooling::new(temperature);
-        let root = inverse_root(c);
-        cooled(cooling.shrink((sum.hi + sum.lo) * root) * root, cooling.rest)
-    }
-
-    #[inline(always)]
-    fn less<S: Simd>(
-        g: Vector<f64, S>,
-        sum: Self::Acc<S>,
-        c: Vector<f64, S>,
-        temperature: Option<f64>,
-    ) -> Vector<f64, S> {
-        let cooling = Cooling::new(temperature);
-        let root = inverse_root(c);
-        let difference = ((g - sum.hi) - sum.lo) * root;
-        cooled(cooling.shrink(cooling.grow(difference)) * root, cooling.rest)
+        let [first, second] = [sums[0].hi + sums[0].lo, sums[1].hi + sums[1].lo];
+        let [up, down] = Self::scales(temperature);
+        let v = is_finite(first).select(
+            times_power(None, first, -(up + cooling.exponent)),
+            times_power(None, second, -(down + cooling.exponent)),
+        );
+        cooled(v, cooling.rest)
     }
 
     #[inline(always)]
     fn less_share<S: Simd>(
         g: Vector<f64, S>,
         y: &Exp<f64, S>,
-        sum: Self::Acc<S>,
-        c: Vector<f64, S>,
+        sums: Sums<f64, S>,
         temperature: Option<f64>,
     ) -> Vector<f64, S> {
         let cooling = Cooling::new(temperature);
-        // c is 1 or 2^−60.
-        let one = Vector::splat(g.s, 1.0);
-        let exponent = c.lt(one).select(Vector::splat(g.s, 60.0), Vector::splat(g.s, 0.0));
-        let [first, second, third] = three_powers(y.z + exponent - cooling.exponent);
-        let share = (y.t + y.w) * first * sum.hi * second * third;
-        cooled(cooling.shrink(cooling.grow(g)) - share, cooling.rest)
+        // A temperature below 1 goes in before anything is lost below the normal numbers.
+        let grown = cooling.exponent.min(0.0);
+        let d = times_power(None, g, -grown) - share(y, sums[0].hi, -grown);
+        let mut v = times_power(None, d, grown - cooling.exponent);
+        let beyond = !is_finite(d);
+        if beyond.any() {
+            let down = Self::PLAIN_SCALES[1];
+            let d = g * power(down as i64) - share(y, sums[1].hi, 0.0);
+            v = beyond.select(times_power(None, d, -(down + cooling.exponent)), v);
+        }
+        cooled(v, cooling.rest)
     }
+}
+
+/// y·sum·2^exponent
+#[inline(always)]
+fn share<S: Simd>(y: &Exp<f64, S>, sum: Vector<f64, S>, exponent: f64) -> Vector<f64, S> {
+    let [first, second, third] = power_parts(y.z + exponent);
+    (y.t + y.w) * first * sum * second * third
+}
+
+#[inline(always)]
+fn is_finite<S: Simd>(v: Vector<f64, S>) -> Mask<f64, S> {
+    v.abs().lt(Vector::splat(v.s, f64::INFINITY))
 }
 
 /// h·t + (h·w + l·t): (t + w)·(h + l) with one rounding that counts.
@@ -598,7 +577,6 @@ impl SoftmaxElement for f64 {
 fn probability<T: Lane, S: Simd>(t: Vector<T, S>, w: Vector<T, S>, r: Word<T, S>) -> Vector<T, S> {
     r.hi.mul_add(t, r.hi.mul_add(w, r.lo * t))
 }
-
 
 /// The largest element of each row, and whether there is a NaN.
 #[inline(always)]
@@ -970,23 +948,6 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
     }
 }
 
-/// The largest |g| of a row, NaN and infinities aside.
-#[inline(always)]
-fn largest<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A, n: usize) -> Vector<T, S> {
-    let mut max = Vector::splat(s, T::zero());
-    if T::CONDITIONED {
-        for j in 0..a.steps() {
-            max = a.load(s, n, j, T::zero()).abs().max(max);
-        }
-        if A::ACROSS {
-            let lanes = max.to_array();
-            let all = lanes.as_ref().iter().copied().fold(T::zero(), |a, b| if b > a { b } else { a });
-            max = Vector::splat(s, all);
-        }
-    }
-    max
-}
-
 /// `v`, but NaN in rows that are not `sound`, and no −0.
 #[inline(always)]
 fn settled<T: Lane, S: Simd>(sound: Mask<T, S>, v: Vector<T, S>) -> Vector<T, S> {
@@ -1004,19 +965,30 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
     #[inline(always)]
     fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
         let zero = Vector::splat(s, T::zero());
-        let c = T::condition(largest(s, a, 1));
-        let sum = dot::<T, S>(
+        let sums = at_scales::<T, S>(
             s,
-            a.steps(),
-            A::ACROSS,
+            T::scales(self.temperature),
             #[inline(always)]
-            |j| (a.load(s, 0, j, T::zero()), a.load(s, 1, j, T::zero()) * c),
+            |exponent| {
+                // y is at most 1 and takes a large power, g a small one.
+                let [up, down] = [exponent.max(T::zero()), exponent.min(T::zero())].map(
+                    #[inline(always)]
+                    |e| Vector::splat(s, T::MAGIC + e).pow2_floor(),
+                );
+                dot::<T, S>(
+                    s,
+                    a.steps(),
+                    A::ACROSS,
+                    #[inline(always)]
+                    |j| (a.load(s, 0, j, T::zero()) * up, a.load(s, 1, j, T::zero()) * down),
+                )
+            },
         );
-        let sound = T::finite::<S>(sum);
+        let sound = T::finite::<S>(sums[1]);
         for j in 0..a.steps() {
             let y = a.load(s, 0, j, T::zero());
-            let g = a.load(s, 1, j, T::zero()) * c;
-            let v = settled(sound, T::centred(y, g, sum, c, self.temperature));
+            let g = a.load(s, 1, j, T::zero());
+            let v = settled(sound, T::centred(Some(y), g, sums, self.temperature));
             a.store(j, y.eq(zero).select(zero, v));
         }
     }
@@ -1036,34 +1008,41 @@ struct LogSoftmaxVjp<T> {
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     #[inline(always)]
     fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
-        let c = T::condition_sum(largest(s, a, 1));
         let one = Vector::splat(s, T::one());
         let none = Vector::splat(s, -T::INFINITY);
         let mut nan = one.is_nan();
         let mut some = nan;
-        let sum = dot::<T, S>(
+        let sums = at_scales::<T, S>(
             s,
-            a.steps(),
-            A::ACROSS,
+            T::PLAIN_SCALES,
             #[inline(always)]
-            |j| {
-                let log = a.load(s, 0, j, -T::INFINITY);
-                nan = nan | log.is_nan();
-                some = some | none.lt(log);
-                (a.load(s, 1, j, T::zero()) * c, one)
+            |exponent| {
+                let power = Vector::splat(s, T::MAGIC + exponent).pow2_floor();
+                dot::<T, S>(
+                    s,
+                    a.steps(),
+                    A::ACROSS,
+                    #[inline(always)]
+                    |j| {
+                        let log = a.load(s, 0, j, -T::INFINITY);
+                        nan = nan | log.is_nan();
+                        some = some | none.lt(log);
+                        (a.load(s, 1, j, T::zero()) * power, one)
+                    },
+                )
             },
         );
         if A::ACROSS {
             nan = if nan.any() { one.eq(one) } else { nan };
             some = if some.any() { one.eq(one) } else { some };
         }
-        let sound = T::finite::<S>(sum) & !nan;
+        let sound = T::finite::<S>(sums[1]) & !nan;
         // Nothing but −∞ is what a policy gives for an empty row: a constant.
         let constant = !(some | nan);
         for j in 0..a.steps() {
             let log = a.load(s, 0, j, T::zero());
             let g = a.load(s, 1, j, T::zero());
-            let v = T::less_share(g, &probability_of(log), sum, c, self.temperature);
+            let v = T::less_share(g, &probability_of(log), sums, self.temperature);
             // A probability of 0 takes no share, however large the sum is.
             let v = log.eq(none).select(cooled(g, self.temperature), v);
             a.store(j, constant.select(Vector::splat(s, T::zero()), settled(sound, v)));
@@ -1079,30 +1058,36 @@ struct LogSoftmaxJvp<T> {
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     #[inline(always)]
     fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
-        let c = T::condition(largest(s, a, 1));
         let zero = Vector::splat(s, T::zero());
         let none = Vector::splat(s, -T::INFINITY);
         let mut some = none.lt(none);
-        let sum = dot::<T, S>(
+        let sums = at_scales::<T, S>(
             s,
-            a.steps(),
-            A::ACROSS,
+            T::scales(self.temperature),
             #[inline(always)]
-            |j| {
-                let log = a.load(s, 0, j, -T::INFINITY);
-                some = some | !log.eq(none);
-                let e = probability_of(log);
-                let [first, second, third] = power_parts(e.z);
-                let y = log.is_nan().select(log, (e.t + e.w) * first);
-                (y, a.load(s, 1, j, T::zero()) * c * second * third)
+            |exponent| {
+                dot::<T, S>(
+                    s,
+                    a.steps(),
+                    A::ACROSS,
+                    #[inline(always)]
+                    |j| {
+                        let log = a.load(s, 0, j, -T::INFINITY);
+                        some = some | !log.eq(none);
+                        let e = probability_of(log);
+                        let [first, second, third] = power_parts(e.z + exponent);
+                        let y = log.is_nan().select(log, (e.t + e.w) * first);
+                        (y, a.load(s, 1, j, T::zero()) * second * third)
+                    },
+                )
             },
         );
         if A::ACROSS {
             some = if some.any() { zero.eq(zero) } else { some };
         }
-        let sound = T::finite::<S>(sum);
+        let sound = T::finite::<S>(sums[1]);
         for j in 0..a.steps() {
-            let v = T::less(a.load(s, 1, j, T::zero()) * c, sum, c, self.temperature);
+            let v = T::centred(None, a.load(s, 1, j, T::zero()), sums, self.temperature);
             // Nothing but −∞ is what a policy gives for an empty row: a constant.
             a.store(j, some.select(settled(sound, v), zero));
         }
@@ -1179,21 +1164,26 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
         let g = self.argument;
         let (special, m, k, r) = state(s, a, g);
         let shift = g.shift(m);
-        let c = T::condition(largest(s, a, 1));
-        let warmth = T::warmth(self.temperature);
-        let sum = dot::<T, S>(
+        let sums = at_scales::<T, S>(
             s,
-            a.steps(),
-            A::ACROSS,
+            T::scales(self.temperature),
             #[inline(always)]
-            |j| {
-                let u = g.of(a.load(s, 0, j, -T::INFINITY), m, shift);
-                let e = G::exp(u);
-                let [first, second, third] = power_parts(e.z - k - warmth);
-                (probability(e.t, e.w, r) * first, a.load(s, 1, j, T::zero()) * c * second * third)
+            |exponent| {
+                dot::<T, S>(
+                    s,
+                    a.steps(),
+                    A::ACROSS,
+                    #[inline(always)]
+                    |j| {
+                        let u = g.of(a.load(s, 0, j, -T::INFINITY), m, shift);
+                        let e = G::exp(u);
+                        let [first, second, third] = power_parts(e.z - k + exponent);
+                        (probability(e.t, e.w, r) * first, a.load(s, 1, j, T::zero()) * second * third)
+                    },
+                )
             },
         );
-        let v = settled(T::finite::<S>(sum), T::rounded(sum, c, self.temperature));
+        let v = settled(T::finite::<S>(sums[1]), T::rounded(sums, self.temperature));
         let v = special.rows.select(special.value, v);
         let rows = a.rows();
         for (out, &v) in self.out[row..row + rows].iter_mut().zip(v.to_array().as_ref()) {

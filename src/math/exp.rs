@@ -132,8 +132,8 @@ fn of_rest<T: ExpTable, S: Simd>(z: Vector<T, S>, r: Vector<T, S>) -> Exp<T, S> 
 }
 
 /// 2^⌊z − MAGIC⌋ as three normal factors, of which the first takes what exponent it can: multiplied
-/// to the two sides of a product, neither underflows unless the product does. The exponent is at most
-/// 0, and bounded from below where nothing is left of any product.
+/// to the two sides of a product, neither underflows unless the product does. The exponent is bounded
+/// from below where nothing is left of any product.
 #[inline(always)]
 pub(crate) fn power_parts<T: Lane, S: Simd>(z: Vector<T, S>) -> [Vector<T, S>; 3] {
     let s = z.s;
