@@ -1155,6 +1155,15 @@ fn no_intermediate_overflows<T: Real>() {
         with([1.0, 1e-3], [huge, huge * 0.5], t);
         with([1.0, 1e-30], [-huge, -huge], t);
     }
+    // The sum of the upstream overflows, a tiny probability's share of it does not vanish.
+    let tiny = if T::DIGITS == 24 { -80.0 } else { -1100.0 };
+    for t in [1.0, if T::DIGITS == 24 { 1e-37 } else { 1e-300 }] {
+        let t = T::of(t);
+        let x = [T::zero(), T::of(tiny * t.wide()), T::zero()];
+        let log_y = [T::of(-0.7), T::of(tiny), T::of(-0.7)];
+        let y = [T::of(0.5), T::of(tiny.exp()), T::of(0.5)];
+        check_gradients(&x, &[T::of(huge), T::zero(), T::of(huge)], t.wide(), Some((&y, &log_y)));
+    }
     // Small values beside large ones without weight, brought back by a low temperature.
     for t in [1.0, 1e-30, if T::DIGITS == 24 { 1e-37 } else { 1e-290 }] {
         let t = T::of(t);

@@ -5,7 +5,8 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::{Layout, NormGuard};
 use lossprep_fuzz::{
-    Shape, Value, assert_near, assert_no_negative_zero, assert_same, everywhere, positive, row, ulp, values,
+    Guard, Judged, Number, Op, Params, Shape, assert_no_negative_zero, assert_same, everywhere, positive,
+    row, values,
 };
 
 #[derive(Debug)]
@@ -17,11 +18,11 @@ struct Input<T> {
     guard: NormGuard<T>,
 }
 
-impl<'a, T: Value> Arbitrary<'a> for Input<T> {
+impl<'a, T: Number> Arbitrary<'a> for Input<T> {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let Shape(layout) = u.arbitrary()?;
         let guard = *u.choose(&[NormGuard::Max, NormGuard::Add, NormGuard::AddSquared])?;
-        let eps = if u.arbitrary()? { positive(u)? } else { T::nearest(1e-12) };
+        let eps = if u.arbitrary()? { positive(u)? } else { T::round_from(1e-12) };
         Ok(Self {
             layout,
             guard: guard(eps),
@@ -41,7 +42,7 @@ struct Outputs<T> {
     jvp: Vec<T>,
 }
 
-impl<T: Value> Input<T> {
+impl<T: Number> Input<T> {
     /// Row `r` as a tensor of its own.
     fn alone(&self, r: usize) -> Self {
         Self {
@@ -68,7 +69,7 @@ impl<T: Value> Input<T> {
     }
 }
 
-fn check<T: Value>(input: &Input<T>) {
+fn check<T: Number>(input: &Input<T>) {
     let layout = input.layout;
     let out = input.outputs();
     let in_place = everywhere(layout.elements(), |k, data| {
@@ -92,8 +93,8 @@ fn check<T: Value>(input: &Input<T>) {
     }
 }
 
-fn check_row<T: Value>(input: &Input<T>, out: &Outputs<T>) {
-    let x: Vec<f64> = input.x.iter().map(|x| x.as_f64()).collect();
+fn check_row<T: Number>(input: &Input<T>, out: &Outputs<T>) {
+    let x: Vec<f64> = input.x.iter().map(|x| x.exact_f64()).collect();
     if x.iter().any(|x| !x.is_finite()) {
         let nan = x.iter().any(|x| x.is_nan());
         assert!(if nan { out.norm[0].is_nan() } else { out.norm[0] == T::infinity() });
@@ -104,52 +105,28 @@ fn check_row<T: Value>(input: &Input<T>, out: &Outputs<T>) {
         assert!(!y.is_nan() && y.is_sign_negative() == x.is_sign_negative());
         assert!(!x.is_zero() || y.is_zero());
     }
-    if T::JUDGED {
-        judge_row(input, out, &x);
-    }
-}
-
-fn judge_row<T: Value>(input: &Input<T>, out: &Outputs<T>, x: &[f64]) {
-    let root = x.iter().map(|x| x * x).sum::<f64>().sqrt();
-    assert_near(out.norm[0], root, ulp(root), "norm");
-    let guarded = |norm: f64| match input.guard {
-        NormGuard::Max(eps) => norm.max(eps.as_f64()),
-        NormGuard::Add(eps) => norm + eps.as_f64(),
-        NormGuard::AddSquared(eps) => (norm * norm + eps.as_f64()).sqrt(),
+    let guard = match input.guard {
+        NormGuard::Max(eps) => Guard::Max(eps.exact_f64()),
+        NormGuard::Add(eps) => Guard::Add(eps.exact_f64()),
+        NormGuard::AddSquared(eps) => Guard::AddSquared(eps.exact_f64()),
     };
-    let divisor = guarded(root);
-    for (&x, &y) in x.iter().zip(&out.y) {
-        assert_near(y, x / divisor, ulp(x / divisor), "normalize");
-    }
-    // The gradients take the rounded norm as exact.
-    let norm = out.norm[0].as_f64();
-    let g: Vec<f64> = input.g.iter().map(|g| g.as_f64()).collect();
-    if !norm.is_finite() || norm == 0.0 || g.iter().any(|g| !g.is_finite()) {
-        return;
-    }
-    let slope = match input.guard {
-        // Either branch may be taken at the edge.
-        NormGuard::Max(eps) if (norm - eps.as_f64()).abs() <= ulp(norm) => return,
-        NormGuard::Max(eps) if norm < eps.as_f64() => 0.0,
-        NormGuard::Max(_) | NormGuard::Add(_) => 1.0,
-        NormGuard::AddSquared(_) => norm / guarded(norm),
+    let params = Params { guard, ..Params::default() };
+    let judge = |op, second, out: &[T], norm| {
+        Judged { x: &input.x, second, norm, keep: None, params }.assert_holds(op, out);
     };
-    let divisor = guarded(norm);
-    let dot: f64 = x.iter().zip(&g).map(|(x, g)| x / norm * g).sum();
-    let size: f64 = x.iter().zip(&g).map(|(x, g)| (x / norm * g).abs()).sum();
-    for i in 0..x.len() {
-        let want = g[i] / divisor - x[i] / divisor * (dot * slope / divisor);
-        let m = (g[i].abs() + (x[i] / norm).abs() * size) / divisor;
-        assert_near(out.vjp[i], want, 4.0 * ulp(m), "normalize_vjp");
-        assert_near(out.jvp[i], want, 4.0 * ulp(m), "normalize_jvp");
-    }
-    assert_near(out.norm_jvp[0], dot, 4.0 * ulp(size), "norm_jvp");
-    let g = input.row_g[0].as_f64();
-    if g.is_finite() {
-        for (&x, &got) in x.iter().zip(&out.norm_vjp) {
-            let want = g * (x / norm);
-            assert_near(got, want, 4.0 * ulp(want), "norm_vjp");
-        }
+    let norm = out.norm[0];
+    judge(Op::L2Norm, &[], &out.norm, norm);
+    judge(Op::L2NormVjp, &input.row_g, &out.norm_vjp, norm);
+    judge(Op::L2NormJvp, &input.g, &out.norm_jvp, norm);
+    judge(Op::L2Normalize, &[], &out.y, norm);
+    // Within an ULP of eps either branch is right.
+    let edge = match input.guard {
+        NormGuard::Max(eps) => norm.bits().abs_diff(eps.bits()) <= 1 && norm != eps,
+        _ => false,
+    };
+    if !edge {
+        judge(Op::L2NormalizeVjp, &input.g, &out.vjp, norm);
+        judge(Op::L2NormalizeJvp, &input.g, &out.jvp, norm);
     }
 }
 

@@ -5,7 +5,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::Range;
 use lossprep_fuzz::{
-    Value, assert_near, assert_no_negative_zero, assert_same, everywhere, ulp, value, values,
+    Judged, Number, Op, Params, assert_no_negative_zero, assert_same, everywhere, value, values,
 };
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ struct Input<T> {
     range: Range<T>,
 }
 
-impl<'a, T: Value> Arbitrary<'a> for Input<T> {
+impl<'a, T: Number> Arbitrary<'a> for Input<T> {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let (a, b) = (value::<T>(u)?, value::<T>(u)?);
         let b = if u.ratio(1, 4)? { -a } else { b };
@@ -30,7 +30,7 @@ impl<'a, T: Value> Arbitrary<'a> for Input<T> {
     }
 }
 
-fn check<T: Value>(input: &Input<T>) {
+fn check<T: Number>(input: &Input<T>) {
     let Input { x, g, range } = input;
     let (n, range) = (x.len(), *range);
     let (lo, hi) = (range.lo(), range.hi());
@@ -57,42 +57,27 @@ fn check<T: Value>(input: &Input<T>) {
         assert!(lo <= y[i] && y[i] <= hi);
         if x[i].is_infinite() {
             assert!(y[i] == if x[i] > T::zero() { hi } else { lo } && vjp[i].is_zero());
-        } else if T::JUDGED {
-            judge(input, i, y[i], vjp[i]);
         }
     }
+    judge(input, x, Op::ScaledSigmoid, &y);
+    judge(input, x, Op::ScaledSigmoidVjp, &vjp);
     let mut sorted: Vec<usize> = (0..n).filter(|&i| !x[i].is_nan()).collect();
-    sorted.sort_by(|&a, &b| x[a].as_f64().total_cmp(&x[b].as_f64()));
+    sorted.sort_by(|&a, &b| x[a].exact_f64().total_cmp(&x[b].exact_f64()));
     assert!(sorted.windows(2).all(|w| y[w[0]] <= y[w[1]]), "not monotone");
     if lo < hi {
         check_inverse(input, &y);
     }
 }
 
-fn judge<T: Value>(input: &Input<T>, i: usize, y: T, vjp: T) {
-    let (lo, hi, x) = (input.range.lo().as_f64(), input.range.hi().as_f64(), input.x[i].as_f64());
-    let e = (-x.abs()).exp();
-    let share = e / (1.0 + e);
-    let (near, far) = if x < 0.0 { (lo, hi) } else { (hi, lo) };
-    let (want, size) = if lo == -hi {
-        (hi * (x / 2.0).tanh(), 0.0)
-    } else {
-        (
-            near + (far - near) * share,
-            if lo * hi < 0.0 { near.abs() * (1.0 - share) + far.abs() * share } else { 0.0 },
-        )
-    };
-    let bound = ulp(want).max(0.5 * ulp(want) + 2f64.powi(-27) * size);
-    assert_near(y, want, bound, "scaled_sigmoid");
-    let g = input.g[i].as_f64();
-    if g.is_finite() {
-        let want = (hi - lo) * share / (1.0 + e) * g;
-        assert_near(vjp, want, 4.0 * ulp(want), "scaled_sigmoid_vjp");
-    }
+fn judge<T: Number>(input: &Input<T>, x: &[T], op: Op, out: &[T]) {
+    let (lo, hi) = (input.range.lo().exact_f64(), input.range.hi().exact_f64());
+    let params = Params { lo, hi, ..Params::default() };
+    let second: &[T] = if op.is_gradient() { &input.g } else { &[] };
+    Judged { x, second, norm: T::zero(), keep: None, params }.assert_holds(op, out);
 }
 
 /// The inverse of arbitrary numbers, most of them outside of the range, and of the forward results.
-fn check_inverse<T: Value>(input: &Input<T>, y: &[T]) {
+fn check_inverse<T: Number>(input: &Input<T>, y: &[T]) {
     let range = input.range;
     let (lo, hi) = (range.lo(), range.hi());
     for y in [y, &input.x] {
@@ -111,19 +96,10 @@ fn check_inverse<T: Value>(input: &Input<T>, y: &[T]) {
                 assert!(x[i].is_nan() && vjp[i].is_nan());
             } else if y[i] == lo || y[i] == hi {
                 assert!(x[i] == if y[i] == lo { T::neg_infinity() } else { T::infinity() });
-            } else if T::JUDGED {
-                let (y, lo, hi) = (y[i].as_f64(), lo.as_f64(), hi.as_f64());
-                let (below, above) = ((y - lo).ln(), (hi - y).ln());
-                let want = below - above;
-                let bound = 0.5 * ulp(want) + 2f64.powi(-27) * below.abs().max(above.abs());
-                assert_near(x[i], want, bound.max(ulp(want)), "inverse");
-                let g = input.g[i].as_f64();
-                if g.is_finite() {
-                    let want = g * (hi - lo) / ((y - lo) * (hi - y));
-                    assert_near(vjp[i], want, 4.0 * ulp(want), "inverse_vjp");
-                }
             }
         }
+        judge(input, y, Op::ScaledSigmoidInverse, &x);
+        judge(input, y, Op::ScaledSigmoidInverseVjp, &vjp);
     }
 }
 

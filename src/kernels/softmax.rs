@@ -548,12 +548,15 @@ impl SoftmaxElement for f64 {
         let cooling = Cooling::new(temperature);
         // A temperature below 1 goes in before anything is lost below the normal numbers.
         let grown = cooling.exponent.min(0.0);
-        let d = times_power(None, g, -grown) - share(y, sums[0].hi, -grown);
+        let down = Self::PLAIN_SCALES[1];
+        let whole = Self::finite::<S>(sums[0]);
+        let sum = whole.select(sums[0].hi, sums[1].hi);
+        let lifted = whole.select(Vector::splat(g.s, -grown), Vector::splat(g.s, -grown - down));
+        let d = times_power(None, g, -grown) - share(y, sum, lifted);
         let mut v = times_power(None, d, grown - cooling.exponent);
         let beyond = !is_finite(d);
         if beyond.any() {
-            let down = Self::PLAIN_SCALES[1];
-            let d = g * power(down as i64) - share(y, sums[1].hi, 0.0);
+            let d = g * power(down as i64) - share(y, sums[1].hi, Vector::splat(g.s, 0.0));
             v = beyond.select(times_power(None, d, -(down + cooling.exponent)), v);
         }
         cooled(v, cooling.rest)
@@ -562,7 +565,7 @@ impl SoftmaxElement for f64 {
 
 /// y·sum·2^exponent
 #[inline(always)]
-fn share<S: Simd>(y: &Exp<f64, S>, sum: Vector<f64, S>, exponent: f64) -> Vector<f64, S> {
+fn share<S: Simd>(y: &Exp<f64, S>, sum: Vector<f64, S>, exponent: Vector<f64, S>) -> Vector<f64, S> {
     let [first, second, third] = power_parts(y.z + exponent);
     (y.t + y.w) * first * sum * second * third
 }

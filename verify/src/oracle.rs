@@ -348,11 +348,15 @@ fn softmax_family<R: Real>(op: Op, row: Row, params: &Params) -> Vec<Truth<R>> {
     };
     if g.iter().any(|v| !v.is_finite()) {
         // The derivative is exactly 0 where the probability is, whatever arrives.
-        let truth = |p: &R| {
-            let constant = p.signum() == 0 && forward != Op::LogSoftmax;
+        let truth = |v: &f64| {
+            let constant = match forward {
+                Op::Softmax => *v == 0.0,
+                Op::Logsumexp => *v == f64::NEG_INFINITY,
+                _ => false,
+            };
             if constant { Truth::value(R::zero(), Claim::Result) } else { Truth::special(Expect::Nan) }
         };
-        return if outputs == y.len() { y.iter().map(truth).collect() } else { all(Expect::Nan) };
+        return if outputs == x.len() { x.iter().map(truth).collect() } else { all(Expect::Nan) };
     }
     let g: Vec<R> = g.iter().map(|&v| R::from_f64(v)).collect();
     let dot = |weigh: &dyn Fn(usize) -> R| (0..g.len()).map(weigh).collect::<Sum<R>>().total();
@@ -472,7 +476,7 @@ fn sigmoid_family<R: Real>(op: Op, x: f64, g: f64, params: &Params) -> Truth<R> 
     }
     match op {
         Op::ScaledSigmoid => {
-            let negative_zero = lo == -hi && x.is_sign_negative();
+            let negative_zero = lo == -hi && lo < hi && x.is_sign_negative();
             let exact = |v: f64| Truth { negative_zero, ..Truth::value(of(v), Claim::Result) };
             if lo == hi || x.is_infinite() {
                 return exact(if x > 0.0 { hi } else { lo });
