@@ -117,7 +117,7 @@ impl<T: Number> Judged<'_, T> {
             let judgement = judge(v, truth);
             assert!(
                 judgement.holds(),
-                "{} {} output {i} is {v:e}, not {}: {judgement:?}; {row:e?}, {:e?}",
+                "{} {} output {i} is {v:e}, not {}: {judgement:?}; {row:?}, {:?}",
                 op.name(),
                 T::NAME,
                 truth.expect.about(),

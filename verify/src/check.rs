@@ -2,7 +2,7 @@
 
 use crate::connect::{self, Args};
 use crate::exact::Big;
-use crate::inputs::{Batch, Level, Rng, Source};
+use crate::inputs::{Batch, Level, Origin, Rng, Source};
 use crate::oracle::{Op, Params, Row, evaluate};
 use crate::real::Real;
 use crate::ulp::{Judgement, Number, judge};
@@ -26,6 +26,8 @@ const SHOWN: usize = 16;
 /// An output with all that is needed to compute it again.
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
+    /// What `lossprep-verify replay` makes the row again from.
+    pub replay: String,
     /// The family of inputs.
     pub family: String,
     /// Length of the row.
@@ -304,6 +306,7 @@ fn single<T: Number>(op: Op, batch: &Batch<T>, r: usize) -> Batch<T> {
         norm: batch.norm.get(r).copied().into_iter().collect(),
         keep: batch.keep.as_ref().map(|k| k[r * n..(r + 1) * n].to_vec()),
         params: batch.params,
+        origin: batch.origin.map(|o| Origin { row: o.row + r, ..o }),
     }
 }
 
@@ -339,6 +342,7 @@ fn witness<T: Number>(
     // A long row is shown by its beginning; the seed makes it again.
     let bits = |v: &[T]| v.iter().take(SHOWN.max(index + 1).min(256)).map(|v| v.bits()).collect();
     Witness {
+        replay: one.origin.map_or_else(String::new, |o| o.name(T::NAME, index)),
         family: one.family.into(),
         len: one.len,
         index,
@@ -486,13 +490,69 @@ pub fn check<T: Number>(source: Source, backends: &[Backend], progress: &(dyn Fn
     total
 }
 
+/// One row made again, in full: what every backend gives for the output, and what both tiers say.
+///
+/// # Errors
+/// If the source has no such row or output.
+pub fn replay<T: Number>(origin: Origin, index: usize) -> Result<(String, bool), String> {
+    let Source { op, .. } = origin.source;
+    if origin.batch >= origin.source.count() {
+        return Err(format!("there are {} batches", origin.source.count()));
+    }
+    let batch = origin.source.batch::<T>(origin.batch);
+    let width = if op.reduces() { 1 } else { batch.len };
+    if origin.row >= batch.rows || index >= width {
+        return Err(format!("batch {} has {} rows of {width} outputs", origin.batch, batch.rows));
+    }
+    let one = single(op, &batch, origin.row);
+    let layout = Layout::rows(1, one.len).map_err(|e| e.to_string())?;
+    let bits = |v: &[T]| v.iter().map(|v| format!("{:#x}", v.bits())).collect::<Vec<_>>().join(" ");
+    let mut text =
+        format!("{} {}, {}, output {index} of a row of {}\n", op.name(), T::NAME, one.family, one.len);
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            text += &format!("{name:<12} {value}\n");
+        }
+    };
+    line("parameters", describe(op, &one.params));
+    line("x", bits(&one.x));
+    line("second", bits(&one.second));
+    line("norm", bits(&one.norm));
+    let keep = one.keep.iter().flatten().map(|&k| if k { '1' } else { '0' }).collect();
+    line("kept", keep);
+    let first = truths::<T, Wide>(op, &one);
+    line("double-double", first[index].expect.about());
+    let second = (one.len <= SECOND_TIER_LEN).then(|| truths::<T, Big>(op, &one));
+    if let Some(second) = &second {
+        line("320 bits", second[index].expect.about());
+    }
+    let mut holds = true;
+    for backend in Backend::available() {
+        let v = run(op, backend, &one, layout)[index];
+        let judgement = second.as_ref().map_or_else(|| judge(v, &first[index]), |s| judge(v, &s[index]));
+        holds &= judgement.holds();
+        line(backend.name(), format!("{v:e} {:#x} {judgement:?}", v.bits()));
+    }
+    Ok((text, holds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn batch(x: Vec<f32>) -> Batch<f32> {
         let (params, len) = (Params::default(), x.len());
-        Batch { family: "test", rows: 1, len, x, second: vec![], norm: vec![], keep: None, params }
+        Batch {
+            family: "test",
+            rows: 1,
+            len,
+            x,
+            second: vec![],
+            norm: vec![],
+            keep: None,
+            params,
+            origin: None,
+        }
     }
 
     fn judged(out: &[f32], second_tier: f64) -> Tally<f32> {
@@ -531,6 +591,26 @@ mod tests {
     }
 
     #[test]
+    fn the_worst_input_is_made_again_from_its_name() {
+        let source = Source { op: Op::Softmax, seed: 5, level: Level::Quick };
+        let batch = source.batch::<f32>(20);
+        let layout = Layout::rows(batch.rows, batch.len).unwrap();
+        let out = run(source.op, Backend::Scalar, &batch, layout);
+        let mut tally = Tally::new(source.level);
+        tally.judge(source.op, &batch, &out, 0.0, &mut Rng::new(1));
+        let worst = tally.worst.unwrap();
+        let (type_name, origin, index) = Origin::from_name(&worst.replay).unwrap();
+        assert_eq!((type_name, index, origin.batch), ("f32", worst.index, 20));
+        let again = single(source.op, &origin.source.batch::<f32>(origin.batch), origin.row);
+        assert!(again.x.iter().map(|v| v.bits()).zip(&worst.x).all(|(a, &b)| a == b) && !worst.x.is_empty());
+        let (text, holds) = replay::<f32>(origin, index).unwrap();
+        assert!(holds && text.contains(&format!("{:#x}", worst.got)), "{text}");
+        assert!(replay::<f32>(Origin { row: batch.rows, ..origin }, 0).is_err());
+        assert!(replay::<f32>(Origin { batch: source.count(), ..origin }, 0).is_err());
+        assert!(replay::<f32>(origin, batch.len).is_err());
+    }
+
+    #[test]
     fn merging_keeps_the_worst() {
         let mut late = RIGHT;
         late[0] = f32::from_bits(late[0].to_bits() + 3);
@@ -538,6 +618,26 @@ mod tests {
         total.merge(judged(&late, 0.0));
         assert_eq!((total.outputs, total.broken), (8, 1));
         assert!(total.max_share > 1.0 && total.worst.is_some_and(|w| w.index == 0));
+    }
+
+    #[test]
+    fn tiers_that_disagree_are_a_fault() {
+        let error = |ulps: f64| Judgement::Error { ulps, share: ulps / 4.0, cancelling: false };
+        for (first, second, agree) in [
+            (error(0.5), error(0.5), true),
+            (error(0.5), error(0.5 + 1e-9), true),
+            (error(0.5), error(0.5001), false),
+            (error(0.5), Judgement::Special, false),
+            (Judgement::WrongZero, Judgement::WrongClass, false),
+        ] {
+            let mut tally = Tally::<f32>::new(Level::Quick);
+            tally.agree(first, second, |finding, share| Witness { finding, share, ..Witness::default() });
+            assert_eq!(
+                (tally.holds(), tally.findings.len()),
+                (agree, usize::from(!agree)),
+                "{first:?} {second:?}"
+            );
+        }
     }
 
     #[test]

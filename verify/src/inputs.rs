@@ -68,6 +68,40 @@ pub struct Batch<T> {
     pub keep: Option<Vec<bool>>,
     /// The parameters, of the element type's precision.
     pub params: Params,
+    /// Where the first row comes from, if from a source.
+    pub origin: Option<Origin>,
+}
+
+/// A row of a source: what it takes to make it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// All batches.
+    pub source: Source,
+    /// Which of them.
+    pub batch: usize,
+    /// Which row.
+    pub row: usize,
+}
+
+impl Origin {
+    /// The name that `lossprep-verify replay` takes, for one output of the row.
+    pub fn name(&self, type_name: &str, index: usize) -> String {
+        let Source { op, seed, level } = self.source;
+        format!("{}:{type_name}:{}:{seed}:{}:{}:{index}", op.name(), level.name(), self.batch, self.row)
+    }
+
+    /// The type's name, the origin and the output that such a name means.
+    pub fn from_name(name: &str) -> Option<(&str, Self, usize)> {
+        let mut parts = name.split(':');
+        let op = parts.next().and_then(|name| Op::ALL.into_iter().find(|op| op.name() == name))?;
+        let type_name = parts.next()?;
+        let level = parts.next().and_then(Level::from_name)?;
+        let seed = parts.next()?.parse().ok()?;
+        let mut number = || parts.next().and_then(|n| n.parse::<usize>().ok());
+        let (batch, row, index) = (number()?, number()?, number()?);
+        let source = Source { op, seed, level };
+        parts.next().is_none().then_some((type_name, Self { source, batch, row }, index))
+    }
 }
 
 /// How much is tried.
@@ -82,6 +116,19 @@ pub enum Level {
 }
 
 impl Level {
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Default => "default",
+            Self::Full => "full",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Quick, Self::Default, Self::Full].into_iter().find(|level| level.name() == name)
+    }
+
     /// The outputs to reach for each operation and type.
     pub fn outputs(self) -> usize {
         match self {
@@ -93,7 +140,7 @@ impl Level {
 }
 
 /// All batches of one operation and type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Of what.
     pub op: Op,
@@ -119,6 +166,11 @@ impl Source {
 
     /// One of them.
     pub fn batch<T: Number>(&self, index: usize) -> Batch<T> {
+        let origin = Origin { source: *self, batch: index, row: 0 };
+        Batch { origin: Some(origin), ..self.make(index) }
+    }
+
+    fn make<T: Number>(&self, index: usize) -> Batch<T> {
         let type_bits = T::FORMAT.precision as u64;
         let mut rng = Rng::new(self.seed ^ (self.op as u64) << 40 ^ type_bits << 48 ^ (index as u64) << 8);
         let rng = &mut rng;
@@ -275,7 +327,7 @@ impl Source {
         }
         let maskable = op.family() == Family::Softmax && rng.below(6) == 0 && len > 1;
         let keep = maskable.then(|| (0..rows * len).map(|_| rng.below(4) != 0).collect());
-        Batch { family, rows, len, x, second, norm, keep, params }
+        Batch { family, rows, len, x, second, norm, keep, params, origin: None }
     }
 }
 
@@ -434,6 +486,24 @@ mod tests {
                 assert_eq!(a.norm.len(), if op.takes_norm() { a.rows } else { 0 });
                 assert!(a.x.iter().chain(&a.second).all(|v| v.is_finite()), "{} {}", op.name(), a.family);
             }
+        }
+    }
+
+    #[test]
+    fn a_name_finds_its_row_again() {
+        let source = Source { op: Op::L2NormalizeVjp, seed: 77, level: Level::Default };
+        let origin = Origin { source, batch: 81, row: 3 };
+        let name = origin.name("f64", 12);
+        assert_eq!(name, "l2_normalize_vjp:f64:default:77:81:3:12");
+        assert_eq!(Origin::from_name(&name), Some(("f64", origin, 12)));
+        for wrong in [
+            "",
+            "softmax",
+            "nope:f32:quick:1:1:1:1",
+            "softmax:f32:slow:1:1:1:1",
+            "softmax:f32:quick:1:1:1:1:1",
+        ] {
+            assert_eq!(Origin::from_name(wrong), None, "{wrong}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use lossprep::Backend;
-use lossprep_verify::inputs::{Level, Source};
+use lossprep_verify::inputs::{Level, Origin, Source};
 use lossprep_verify::oracle::Op;
 use lossprep_verify::report::{Entry, Report};
 use lossprep_verify::ulp::Number;
@@ -48,6 +48,23 @@ struct Cli {
 enum Command {
     /// Runs an operation on an array of yours and judges the result
     Data(data::Options),
+    /// Makes one output of a report again, by the name that stands in brackets behind it
+    Replay {
+        /// operation:type:level:seed:batch:row:output
+        name: String,
+    },
+}
+
+fn replay(name: &str) -> Result<bool, String> {
+    let (type_name, origin, index) = Origin::from_name(name)
+        .ok_or("not a name from a report: operation:type:level:seed:batch:row:output")?;
+    let (text, holds) = match type_name {
+        "f32" => check::replay::<f32>(origin, index)?,
+        "f64" => check::replay::<f64>(origin, index)?,
+        _ => return Err(format!("no such type: {type_name}")),
+    };
+    print!("{text}");
+    Ok(holds)
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -61,7 +78,7 @@ fn backend(name: &str) -> Result<Backend, String> {
     backend.try_get().map(|_| backend).map_err(|e| e.to_string())
 }
 
-/// A bar on stderr, redrawn a few times a second, only where somebody looks.
+/// A bar on stderr, redrawn a few times a second; where nobody looks, a line for each operation instead.
 struct Progress {
     total: usize,
     done: AtomicUsize,
@@ -89,6 +106,14 @@ impl Progress {
         let _ = std::io::stderr().flush();
     }
 
+    /// An operation is done.
+    fn finished(&self, entry: &Entry) {
+        if !self.visible {
+            let verdict = if entry.faults == 0 { "holds" } else { "BROKEN" };
+            eprintln!("{} {}: {verdict}, {:.1} s", entry.op.name(), entry.type_name, entry.seconds);
+        }
+    }
+
     fn clear(&self) {
         if self.visible {
             eprint!("\r{:<90}\r", "");
@@ -109,7 +134,9 @@ fn check_type<T: Number>(
         let source = Source { op, seed: report.seed, level };
         let what = format!("{} {}", op.name(), T::NAME);
         let tally = check::check::<T>(source, backends, &|| progress.step(&what));
-        report.entries.push(Entry::new(op, &tally, start.elapsed().as_secs_f64()));
+        let entry = Entry::new(op, &tally, start.elapsed().as_secs_f64());
+        progress.finished(&entry);
+        report.entries.push(entry);
     }
     report.special.push((T::NAME, special::check::<T>(ops, backends)));
 }
@@ -132,11 +159,7 @@ fn verify(cli: &Cli) -> Result<bool, String> {
     let absent = Backend::all().into_iter().filter(|b| !b.is_available());
     let mut report = Report {
         seed: cli.seed,
-        level: match level {
-            Level::Quick => "quick",
-            Level::Default => "default",
-            Level::Full => "full",
-        },
+        level: level.name(),
         backends: backends.iter().map(|b| b.name()).collect(),
         not_run: absent.map(Backend::name).collect(),
         ..Report::default()
@@ -169,6 +192,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Some(Command::Data(options)) => data::run(options),
+        Some(Command::Replay { name }) => replay(name),
         None => verify(&cli),
     };
     match result {

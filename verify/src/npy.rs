@@ -101,9 +101,9 @@ pub fn parse(file: &[u8]) -> Result<Array, Malformed> {
         "i2" | "u2" => 2,
         _ => return fault(format!("type `{descr}` is not supported: f4 and f8 are")),
     };
-    let needed = count.checked_mul(width);
-    if needed != Some(body.len()) {
-        return fault(format!("{} bytes of data where {shape:?} of `{descr}` needs {needed:?}", body.len()));
+    let Some(needed) = count.checked_mul(width) else { return fault("the shape overflows") };
+    if needed != body.len() {
+        return fault(format!("{} bytes of data where {shape:?} of `{descr}` needs {needed}", body.len()));
     }
     // Each element as eight little-endian bytes, whatever its width and order.
     let element = |i: usize| {

@@ -7,7 +7,7 @@ use crate::ulp::Number;
 use std::fmt::Write as _;
 
 /// The version of the JSON layout; `README.md` documents it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One operation and type.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ impl Report {
             ));
         }
         line(String::new());
-        line("worst inputs, as bits".into());
+        line("worst inputs, as bits; [lossprep-verify replay NAME] makes one again".into());
         for e in &self.entries {
             if let Some(w) = &e.worst {
                 line(format!("  {} {}: {}", e.op.name(), e.type_name, w.line()));
@@ -245,6 +245,9 @@ impl Witness {
             let _ = write!(out, " norm {norm:#x}");
         }
         let _ = write!(out, " gives {:#x} for {}: {}", self.got, self.expected, self.finding);
+        if !self.replay.is_empty() {
+            let _ = write!(out, " [{}]", self.replay);
+        }
         out
     }
 }
@@ -276,8 +279,9 @@ fn witness_json(w: &Witness) -> String {
     // Bits as strings: a JSON number is read as a double by most.
     let bits = |v: &[u64]| list(v.iter().map(|b| format!("\"{b:#x}\"")));
     format!(
-        "{{\"family\": {}, \"len\": {}, \"index\": {}, \"x\": {}, \"second\": {}, \"norm\": {}, \"keep\": {}, \
+        "{{\"replay\": {}, \"family\": {}, \"len\": {}, \"index\": {}, \"x\": {}, \"second\": {}, \"norm\": {}, \"keep\": {}, \
          \"parameters\": {}, \"got\": \"{:#x}\", \"expected\": {}, \"finding\": {}, \"share\": {}}}",
+        quote(&w.replay),
         quote(&w.family),
         w.len,
         w.index,
@@ -371,7 +375,7 @@ mod tests {
     #[test]
     fn json_is_escaped_and_balanced() {
         let json = report(2).json();
-        assert!(json.contains("\"schema\": 1") && json.contains("a \\\"b\\\"") && json.contains("\"0x7\""));
+        assert!(json.contains("\"schema\": 2") && json.contains("a \\\"b\\\"") && json.contains("\"0x7\""));
         assert_eq!(json.matches(['{', '[']).count(), json.matches(['}', ']']).count());
         assert!(number(f64::INFINITY) == "null" && grouped(1000) == "1,000" && grouped(12) == "12");
     }

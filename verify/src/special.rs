@@ -138,6 +138,7 @@ impl Runner<'_> {
             norm: if case.op.takes_norm() { narrow(&[case.norm]) } else { vec![] },
             keep: case.keep.map(<[bool]>::to_vec),
             params: rounded::<T>(case.params),
+            origin: None,
         };
         let layout = Layout::rows(rows, len).ok()?;
         let outputs = if case.op.reduces() { layout.row_count() } else { layout.elements() };
