@@ -395,7 +395,7 @@ fn forward_within_bound<T: Real>() {
             let unit = (exact.e - T::DIGITS + 1).max(T::MIN);
             let slack = if crossing { size.times_pow2(-T::DIGITS - 3 - unit).to_f64() } else { 0.0 };
             let normal = match (T::DIGITS, lo == -hi) {
-                (24, false) if !crossing => 0.6,
+                (_, false) if !crossing => 0.6,
                 (53, true) => 0.57,
                 _ => 0.51,
             };

@@ -12,38 +12,37 @@
 //! # Algorithm
 //! Which arithmetic an element gets depends on the range and on that element alone.
 //!
-//! f32, in f32 registers: y = base + width·σ(±x), `base` the end nearer to zero, σ in two words with one
-//! division ([`sigma`](crate::math::sigma)). `base` is a multiple of the last place of the other end, and what
-//! that leaves out a small constant, so that the two terms add up without a rounding but the last. The
-//! gradient is width·(s − s²) with s = σ(−|x|).
+//! In registers of the type ([`Single`]): y = base + width·σ(±x), `base` the end nearer to zero, σ in two
+//! words with one division ([`sigma`](crate::math::sigma)). `base` is rounded to the last place of the other
+//! end, and what that leaves out is a small constant, so that the two terms add up without a rounding but
+//! the last. The gradient is width·(s − s²) with s = σ(−|x|) ([`SingleSlope`]).
 //!
-//! f32, in f64 registers, for inputs and ranges out of proportion ([`Single::new`], [`limit`]), for lo = −hi
-//! and for the inverse: no intermediate can overflow or underflow there, and it is rounded once at the end;
-//! σ(−|x|) = 1/(1 + exp |x|), each step of which is monotone.
+//! For inputs and ranges out of proportion, for lo = −hi and for the inverse, f32 is computed in f64
+//! registers, where no intermediate can overflow or underflow, and rounded once at the end:
+//! σ(−|x|) = 1/(1 + exp |x|), each step of which is monotone. For f64 e, 1 + e, their quotient and hi − lo are
+//! double words; the exponents of e and of hi − lo are kept apart and applied to the product, which is where
+//! gradual underflow belongs. In both, 1 − exp comes without cancellation from a table value t, which is 1
+//! near x = 0, and a small rest.
 //!
-//! f64: e, 1 + e, their quotient and hi − lo are double words; the exponents of e and of hi − lo are kept
-//! apart and applied to the product, which is where gradual underflow belongs. For lo = −hi, 1 − exp comes
-//! without cancellation from a table value t, which is 1 near x = 0, and a small rest.
-//!
-//! No clamp is needed: `near` is a number of the type, what is added to it points into the range, and
-//! rounding is monotone; `far` is at least half the range away.
+//! No clamp is needed: `near` and `base` point into the range, what is added is no larger than the range, and
+//! rounding is monotone.
 //!
 //! # Error
-//! f32 registers: exp has a relative error below 2^−27.3, of which σ keeps the part σ(−x); all else is below
-//! 2^−46. So y is within 0.6 ULP where lo·hi ≥ 0 (0.58, over all x, for (0, 1)), and otherwise within half an
-//! ULP and 2^−27.3 of |lo|·σ(−x) + hi·σ(x). s is rounded once, s − s² as well, and the product with the
-//! width, so a gradient is within 3.7 ULP.
+//! In registers of the type exp has a relative error below 2^−27.3 (2^−56.3), of which y keeps the part
+//! σ(−x); all else is below 2^−46 (2^−104). So y is within 0.6 ULP where lo·hi ≥ 0 (over all x of f32: 0.58
+//! for (0, 1)), and otherwise within half an ULP and that part of |lo|·σ(−x) + hi·σ(x). s, s − s² and their
+//! product with the width are rounded once each, so a gradient is within 3.7 ULP.
 //!
-//! f64 registers and f64: σ(−|x|) has a relative error below 2^−40 and 2^−60, and the sum adds at most that
-//! much of |far − near|·σ(−|x|) ≤ |lo|·σ(−x) + hi·σ(x), the rounding aside. So y is within 0.501 ULP
+//! Elsewhere σ(−|x|) has a relative error below 2^−40 for f32 and 2^−60 for f64, and the sum adds at most
+//! that much of |far − near|·σ(−|x|) ≤ |lo|·σ(−x) + hi·σ(x), the rounding aside. So y is within 0.501 ULP
 //! (f32) and 0.51 ULP (f64) where lo·hi ≥ 0, and otherwise within half an ULP and 2^−40 (2^−60) of
 //! |lo|·σ(−x) + hi·σ(x). For lo = −hi, 1 − exp(−|x|) is 0.0424 at least where t is not 1, which makes
 //! 2^−61.5 into 2^−56.9: 0.57 ULP at most for f64. The inverse is off by half an ULP and 2^−58 of
 //! itself for f64 (0.54 ULP), for f32 by what rounding y − lo and hi − y to f64 costs, 2^−52.
 //!
-//! Order: where a new table value begins, adjacent x differ in e by 2^−28 (f32) and 2^−57 (f64) at least.
-//! That is far more than the errors on the two sides for f64; in f32 registers t − w does not fall there (all
-//! of (0, 1), (25, 346), (−3, 7) and (0.1, 0.9) was tried), and what is rounded after it is 2^−19 of that.
+//! Order: where a new table value begins, adjacent x differ in e by 2^−28 (f32) and 2^−57 (f64) at least,
+//! about the bound of the error on the two sides. It does not add up to a fall: for f32 all x of the ranges
+//! (0, 1), (25, 346), (−3, 7) and (0.1, 0.9) were tried, for both types the first seams with 10⁶ ranges.
 
 use crate::Error;
 use crate::dispatch::{Kernels, operations};
@@ -51,10 +50,9 @@ use crate::element::Lane;
 use crate::error::check_len;
 use crate::math::expm::{Plain, Wide, exp_plain, exp_wide};
 use crate::math::log_ratio::{lift, log_ratio, log_ratio_word, significand};
-use crate::math::sigma::{exp_of_negative, sigma, sigma_of_minus};
+use crate::math::sigma::{SigmaTable, exp_of_negative, sigma, sigma_of_minus};
 use crate::math::word::{Word, fast_two_sum, two_prod, two_sum};
 use crate::simd::{Mask, Op, Simd, Vector};
-use core::f32::consts::LN_2;
 use num_traits::Float;
 
 /// The closed range [lo, hi] that [`scaled_sigmoid`](crate::scaled_sigmoid) maps to.
@@ -111,19 +109,13 @@ impl<T: Float> Range<T> {
 }
 
 /// The lane functions of one element type.
-pub trait Sigmoid: Lane {
+pub trait Sigmoid: SigmaTable {
+    /// The least exponent of a width for which [`Single`] is, and that of width·σ.
+    const LEAST: [i32; 2];
     /// A range, and what is worked out from it once a call.
-    type Span: Copy;
+    type Span: Copy + core::fmt::Debug;
 
     fn span(lo: Self, hi: Self) -> Self::Span;
-    /// Writes the sigmoid of `x`, or of what is there, to `out`.
-    fn forward(kernels: Kernels, x: Option<&[Self]>, range: Range<Self>, out: &mut [Self])
-    where
-        Self: Sized;
-    /// Writes g·dy/dx to `out`.
-    fn backward(kernels: Kernels, x: &[Self], g: &[Self], range: Range<Self>, out: &mut [Self])
-    where
-        Self: Sized;
     /// The sigmoid for any range but an odd one.
     fn sigmoid<S: Simd>(x: Vector<Self, S>, span: &Self::Span) -> Vector<Self, S>;
     /// The sigmoid for lo = −hi.
@@ -149,184 +141,10 @@ fn keep_nan<T: Lane, S: Simd>(x: Vector<T, S>, y: Vector<T, S>) -> Vector<T, S> 
 }
 
 /// a + b exactly, in two words.
-fn sum_words(a: f64, b: f64) -> [f64; 2] {
+fn sum_words<T: Float>(a: T, b: T) -> [T; 2] {
     let sum = a + b;
     let from_b = sum - a;
     [sum, (a - (sum - from_b)) + (b - from_b)]
-}
-
-// ---- f32, in f32 registers -------------------------------------------------------------------------
-
-/// A range that f32 registers serve: y = base + width·σ(±x), where `base` is the end nearer to zero.
-#[derive(Clone, Copy, Debug)]
-struct Single<const CROSSING: bool> {
-    /// The range for the inputs that need more.
-    span: SpanF32,
-    /// −0 where `base` is hi, which turns x around; else +0.
-    turn: f32,
-    /// `base` rounded to the last place of the other end, so that all y − base are numbers.
-    base: f32,
-    /// What that left out.
-    base_low: f32,
-    /// The other end less `base`.
-    width: f32,
-    /// What `base_low` and a rounding of the width leave out of it, exactly: of 17 bits.
-    width_low: f32,
-    /// From this |x| on, more than f32 is needed.
-    limit: f32,
-}
-
-/// Below this |x|, 1 + exp(−x) is below 2^24.
-const SMALL: f32 = 16.5;
-
-impl<const CROSSING: bool> Single<CROSSING> {
-    /// `None` for a range that needs f64: empty or too wide for f32, below 2^−90, or with an end other
-    /// than 0 that is below 2^−16 of the other.
-    fn new(lo: f32, hi: f32) -> Option<Self> {
-        let (near, far) = if Float::abs(lo) <= Float::abs(hi) { (lo, hi) } else { (hi, lo) };
-        let turn = if near == lo { 0.0 } else { -0.0 };
-        let (span, near, far) = (f32::span(lo, hi), f64::from(near), f64::from(far));
-        let size = Float::abs(far);
-        if near != 0.0 && Float::abs(near) < size * pow2(-16) {
-            return None;
-        }
-        // 1.5·2^52 of the last places of `far`: the sum has that last place.
-        let magic = f64::from_bits(size.to_bits() & f64::INFINITY.to_bits()) * (1.5 * pow2(29));
-        let base = near + magic - magic;
-        // Of 25 bits at most.
-        let width = far - base;
-        let rounded = width as f32;
-        let limit = limit(width)?;
-        if rounded.is_infinite() {
-            return None;
-        }
-        Some(Self {
-            span,
-            turn,
-            base: base as f32,
-            base_low: (near - base) as f32,
-            width: rounded,
-            width_low: (width - f64::from(rounded) - (near - base)) as f32,
-            limit,
-        })
-    }
-
-    /// t and w of exp(∓x), see [`exp_of_negative`].
-    #[inline(always)]
-    fn head<S: Simd>(&self, x: Vector<f32, S>) -> [Vector<f32, S>; 2] {
-        exp_of_negative(x.xor(Vector::splat(x.s, self.turn)))
-    }
-
-    /// y, rounded once but for a sum of terms that are small beside it.
-    #[inline(always)]
-    fn tail<S: Simd, const LARGE: bool>(&self, power: [Vector<f32, S>; 2]) -> Vector<f32, S> {
-        let [h, rho] = sigma::<S, LARGE>(power);
-        let s = h.s;
-        let (base, width) = (Vector::splat(s, self.base), Vector::splat(s, self.width));
-        let (y, step, rest);
-        if CROSSING {
-            let product = two_prod(width, h);
-            y = base + product.hi;
-            step = product.hi;
-            rest = step - (y - base) + product.lo;
-        } else {
-            // Both terms have one sign: y − base is exact.
-            y = width.mul_add(h, base);
-            step = y - base;
-            rest = width.mul_add(h, -step);
-        }
-        let low = h.mul_add(Vector::splat(s, self.width_low), Vector::splat(s, self.base_low));
-        y + (rest + step.mul_add(rho, low))
-    }
-}
-
-impl<const CROSSING: bool> Map<f32> for Single<CROSSING> {
-    const SPLIT: bool = true;
-
-    #[inline(always)]
-    fn at<S: Simd>(&self, x: Vector<f32, S>, _: Vector<f32, S>) -> Vector<f32, S> {
-        let y = self.tail::<S, true>(self.head(x));
-        x.abs().lt(Vector::splat(x.s, self.limit)).select(y, f32::sigmoid(x, &self.span))
-    }
-
-    #[inline(always)]
-    fn plain<S: Simd>(&self, x: Vector<f32, S>, _: Vector<f32, S>) -> Mask<f32, S> {
-        x.abs().lt(Vector::splat(x.s, SMALL))
-    }
-
-    #[inline(always)]
-    fn first<S: Simd>(&self, x: Vector<f32, S>) -> [Vector<f32, S>; 2] {
-        self.head(x)
-    }
-
-    #[inline(always)]
-    fn second<S: Simd>(&self, power: [Vector<f32, S>; 2], _: Vector<f32, S>) -> Vector<f32, S> {
-        self.tail::<S, false>(power)
-    }
-}
-
-/// The gradient for a range whose width is a number of f32 that is not small.
-struct SingleSlope {
-    /// For the inputs that need more.
-    slope: Slope<f32>,
-    /// hi − lo in two words.
-    width: [f32; 2],
-    /// From this |x| on, more than f32 is needed.
-    limit: f32,
-}
-
-impl SingleSlope {
-    /// `None` for another range.
-    fn new(range: Range<f32>) -> Option<Self> {
-        let width = f64::from(range.hi) - f64::from(range.lo);
-        let rounded = width as f32;
-        let limit = limit(width)?;
-        rounded.is_finite().then(|| Self {
-            slope: range.slope(),
-            width: [rounded, (width - f64::from(rounded)) as f32],
-            limit,
-        })
-    }
-}
-
-impl Map<f32> for SingleSlope {
-    const BINARY: bool = true;
-    const SPLIT: bool = true;
-
-    #[inline(always)]
-    fn at<S: Simd>(&self, x: Vector<f32, S>, g: Vector<f32, S>) -> Vector<f32, S> {
-        self.plain(x, g).select(self.second(self.first(x), g), self.slope.at(x, g))
-    }
-
-    #[inline(always)]
-    fn plain<S: Simd>(&self, x: Vector<f32, S>, g: Vector<f32, S>) -> Mask<f32, S> {
-        x.abs().lt(Vector::splat(x.s, self.limit)) & g.abs().lt(Vector::splat(x.s, f32::INFINITY))
-    }
-
-    #[inline(always)]
-    fn first<S: Simd>(&self, x: Vector<f32, S>) -> [Vector<f32, S>; 2] {
-        exp_of_negative(x.abs())
-    }
-
-    /// With e = exp(−|x|) and s = σ(−|x|) = e/(1 + e) the slope is width·(s − s²).
-    #[inline(always)]
-    fn second<S: Simd>(&self, power: [Vector<f32, S>; 2], g: Vector<f32, S>) -> Vector<f32, S> {
-        let sigma = sigma_of_minus(power);
-        let slope = (-sigma).mul_add(sigma, sigma);
-        let [width, low] = self.width.map(
-            #[inline(always)]
-            |width| Vector::splat(g.s, width),
-        );
-        // Adding zero turns −0 into +0.
-        slope.mul_add(width, slope * low) * g + 0.0
-    }
-}
-
-/// The |x| from which `width`·σ(−|x|) is below 2^−119, but 80 at most, where exp(−|x|) is 2^−116; `None` for
-/// a width below 2^−90.
-fn limit(width: f64) -> Option<f32> {
-    let exponent = (Float::abs(width).to_bits() >> 52) as i32 - 1023;
-    (exponent >= -90).then(|| Float::min(80.0, (119 + exponent) as f32 * LN_2))
 }
 
 // ---- f32, in f64 registers -------------------------------------------------------------------------
@@ -404,36 +222,13 @@ impl SpanF32 {
 }
 
 impl Sigmoid for f32 {
+    const LEAST: [i32; 2] = [-90, -119];
     type Span = SpanF32;
 
     #[inline(always)]
     fn span(lo: f32, hi: f32) -> SpanF32 {
         let (lo, hi) = (f64::from(lo), f64::from(hi));
         SpanF32 { lo, hi, width: hi - lo, sum: sum_words(lo, hi) }
-    }
-
-    fn forward(kernels: Kernels, x: Option<&[f32]>, range: Range<f32>, out: &mut [f32]) {
-        let Range { lo, hi } = range;
-        if range.is_odd() {
-            Each { x, g: &[], out, map: Odd::<f32>(range.span()) }.on(kernels);
-        } else if lo < 0.0 && hi > 0.0 {
-            match Single::<true>::new(lo, hi) {
-                Some(single) => Each { x, g: &[], out, map: single }.on(kernels),
-                None => Each { x, g: &[], out, map: General::<f32>(range.span()) }.on(kernels),
-            }
-        } else {
-            match Single::<false>::new(lo, hi) {
-                Some(single) => Each { x, g: &[], out, map: single }.on(kernels),
-                None => Each { x, g: &[], out, map: General::<f32>(range.span()) }.on(kernels),
-            }
-        }
-    }
-
-    fn backward(kernels: Kernels, x: &[f32], g: &[f32], range: Range<f32>, out: &mut [f32]) {
-        match SingleSlope::new(range) {
-            Some(map) => Each { x: Some(x), g, out, map }.on(kernels),
-            None => Each { x: Some(x), g, out, map: range.slope() }.on(kernels),
-        }
     }
 
     #[inline(always)]
@@ -556,6 +351,7 @@ impl SpanF64 {
 }
 
 impl Sigmoid for f64 {
+    const LEAST: [i32; 2] = [-900, -1000];
     type Span = SpanF64;
 
     #[inline(always)]
@@ -581,18 +377,6 @@ impl Sigmoid for f64 {
         let k = if width[0] > 0.0 { (width[0].to_bits() >> 52) as i32 - 1023 } else { 0 };
         let (width, exponent) = (width.map(|w| w * pow2(-k)), f64::from(exponent + k));
         SpanF64 { lo, hi, width, exponent, overflows, lift, lift_exponent, quarter, sum }
-    }
-
-    fn forward(kernels: Kernels, x: Option<&[f64]>, range: Range<f64>, out: &mut [f64]) {
-        if range.is_odd() {
-            Each { x, g: &[], out, map: Odd::<f64>(range.span()) }.on(kernels);
-        } else {
-            Each { x, g: &[], out, map: General::<f64>(range.span()) }.on(kernels);
-        }
-    }
-
-    fn backward(kernels: Kernels, x: &[f64], g: &[f64], range: Range<f64>, out: &mut [f64]) {
-        Each { x: Some(x), g, out, map: range.slope() }.on(kernels);
     }
 
     #[inline(always)]
@@ -674,7 +458,7 @@ impl Sigmoid for f64 {
     }
 }
 
-// ---- What an element becomes, and the loop over all of them -----------------------------------------
+// ---- What an element becomes ------------------------------------------------------------------------
 
 /// A function of a lane of x and, if it is `BINARY`, one of g.
 trait Map<T: Lane> {
@@ -778,6 +562,174 @@ impl<T: Sigmoid> Map<T> for InverseSlope<T> {
     }
 }
 
+// ---- In registers of the type, with one division ---------------------------------------------------
+
+/// A range for which y = base + width·σ(±x) holds in registers of T, `base` the end nearer to zero.
+#[derive(Clone, Copy, Debug)]
+struct Single<T: Sigmoid, const CROSSING: bool> {
+    /// The range for the inputs that need more.
+    span: T::Span,
+    /// −0 where `base` is hi, which turns x around; else +0.
+    turn: T,
+    /// `base` rounded to a last place no finer than that of the other end, so that y − base is exact.
+    base: T,
+    /// What that left out.
+    base_low: T,
+    /// The other end less `base`.
+    width: T,
+    /// What `base_low` and a rounding of the width leave out of it, exactly: of 20 bits.
+    width_low: T,
+    /// From this |x| on, more is needed.
+    limit: T,
+}
+
+impl<T: Sigmoid, const CROSSING: bool> Single<T, CROSSING> {
+    /// `None` for a range out of proportion: empty, too wide, too narrow, or with an end other than 0 that
+    /// is below 2^−16 of the other.
+    fn new(range: Range<T>) -> Option<Self> {
+        let Range { lo, hi } = range;
+        let (near, far) = if Float::abs(lo) <= Float::abs(hi) { (lo, hi) } else { (hi, lo) };
+        let turn = if near == lo { T::zero() } else { T::SIGN };
+        let size = Float::abs(far);
+        if near != T::zero() && Float::abs(near) < size * T::from(1.0 / 65_536.0)? {
+            return None;
+        }
+        // The sum is at least twice the size.
+        let magic = size + size + size;
+        let base = near + magic - magic;
+        let base_low = near - base;
+        let [width, rest] = sum_words(far, -base);
+        let limit = limit(width)?;
+        // Where 3·size overflows, base is no number.
+        width.is_finite().then(|| Self {
+            span: range.span(),
+            turn,
+            base,
+            base_low,
+            width,
+            width_low: rest - base_low,
+            limit,
+        })
+    }
+
+    /// t and w of exp(∓x), see [`exp_of_negative`].
+    #[inline(always)]
+    fn head<S: Simd>(&self, x: Vector<T, S>) -> [Vector<T, S>; 2] {
+        exp_of_negative(x.xor(Vector::splat(x.s, self.turn)))
+    }
+
+    /// y, rounded once but for a sum of terms that are small beside it.
+    #[inline(always)]
+    fn tail<S: Simd, const LARGE: bool>(&self, power: [Vector<T, S>; 2]) -> Vector<T, S> {
+        let [h, rho] = sigma::<T, S, LARGE>(power);
+        let s = h.s;
+        let (base, width) = (Vector::splat(s, self.base), Vector::splat(s, self.width));
+        let (y, step, rest);
+        if CROSSING {
+            let product = two_prod(width, h);
+            y = base + product.hi;
+            step = product.hi;
+            rest = step - (y - base) + product.lo;
+        } else {
+            // Both terms have one sign: y − base is exact.
+            y = width.mul_add(h, base);
+            step = y - base;
+            rest = width.mul_add(h, -step);
+        }
+        let low = h.mul_add(Vector::splat(s, self.width_low), Vector::splat(s, self.base_low));
+        y + (rest + step.mul_add(rho, low))
+    }
+}
+
+impl<T: Sigmoid, const CROSSING: bool> Map<T> for Single<T, CROSSING> {
+    const SPLIT: bool = true;
+
+    #[inline(always)]
+    fn at<S: Simd>(&self, x: Vector<T, S>, _: Vector<T, S>) -> Vector<T, S> {
+        let y = self.tail::<S, true>(self.head(x));
+        x.abs().lt(Vector::splat(x.s, self.limit)).select(y, T::sigmoid(x, &self.span))
+    }
+
+    #[inline(always)]
+    fn plain<S: Simd>(&self, x: Vector<T, S>, _: Vector<T, S>) -> Mask<T, S> {
+        x.abs().lt(Vector::splat(x.s, T::SMALL))
+    }
+
+    #[inline(always)]
+    fn first<S: Simd>(&self, x: Vector<T, S>) -> [Vector<T, S>; 2] {
+        self.head(x)
+    }
+
+    #[inline(always)]
+    fn second<S: Simd>(&self, power: [Vector<T, S>; 2], _: Vector<T, S>) -> Vector<T, S> {
+        self.tail::<S, false>(power)
+    }
+}
+
+/// The gradient for a range whose width is neither too large nor too small.
+struct SingleSlope<T: Sigmoid> {
+    /// For the inputs that need more.
+    slope: Slope<T>,
+    /// hi − lo in two words.
+    width: [T; 2],
+    /// From this |x| on, more is needed.
+    limit: T,
+}
+
+impl<T: Sigmoid> SingleSlope<T> {
+    /// `None` for another range.
+    fn new(range: Range<T>) -> Option<Self> {
+        let width = sum_words(range.hi, -range.lo);
+        let limit = limit(width[0])?;
+        width[0].is_finite().then(|| Self { slope: range.slope(), width, limit })
+    }
+}
+
+impl<T: Sigmoid> Map<T> for SingleSlope<T> {
+    const BINARY: bool = true;
+    const SPLIT: bool = true;
+
+    #[inline(always)]
+    fn at<S: Simd>(&self, x: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S> {
+        self.plain(x, g).select(self.second(self.first(x), g), self.slope.at(x, g))
+    }
+
+    #[inline(always)]
+    fn plain<S: Simd>(&self, x: Vector<T, S>, g: Vector<T, S>) -> Mask<T, S> {
+        x.abs().lt(Vector::splat(x.s, self.limit)) & g.abs().lt(Vector::splat(x.s, T::INFINITY))
+    }
+
+    #[inline(always)]
+    fn first<S: Simd>(&self, x: Vector<T, S>) -> [Vector<T, S>; 2] {
+        exp_of_negative(x.abs())
+    }
+
+    /// With e = exp(−|x|) and s = σ(−|x|) = e/(1 + e) the slope is width·(s − s²).
+    #[inline(always)]
+    fn second<S: Simd>(&self, power: [Vector<T, S>; 2], g: Vector<T, S>) -> Vector<T, S> {
+        let sigma = sigma_of_minus(power);
+        let slope = (-sigma).mul_add(sigma, sigma);
+        let [width, low] = self.width.map(
+            #[inline(always)]
+            |width| Vector::splat(g.s, width),
+        );
+        // Adding zero turns −0 into +0.
+        slope.mul_add(width, slope * low) * g + T::zero()
+    }
+}
+
+/// The |x| from which `width`·σ(−|x|), or exp(−|x|), is too small for its low word; `None` for a width that
+/// is too small itself.
+fn limit<T: Sigmoid>(width: T) -> Option<T> {
+    let (mantissa, exponent, _) = width.integer_decode();
+    let exponent = i32::from(exponent) + mantissa.checked_ilog2()? as i32;
+    let [least, product] = T::LEAST;
+    let limit = T::from(exponent - product)? * T::LN2[0];
+    (exponent >= least).then_some(if limit < T::FARTHEST { limit } else { T::FARTHEST })
+}
+
+// ---- The loop over all elements ---------------------------------------------------------------------
+
 /// Registers between the two halves of a map.
 const BLOCK: usize = 16;
 
@@ -855,6 +807,32 @@ fn block<T: Lane, S: Simd, M: Map<T>>(
     }
 }
 
+/// Writes the sigmoid of x, or of what `out` holds.
+fn forward<T: Sigmoid>(kernels: Kernels, x: Option<&[T]>, range: Range<T>, out: &mut [T]) {
+    let g: &[T] = &[];
+    if range.is_odd() {
+        Each { x, g, out, map: Odd::<T>(range.span()) }.on(kernels);
+    } else if range.lo < T::zero() && range.hi > T::zero() {
+        match Single::<T, true>::new(range) {
+            Some(map) => Each { x, g, out, map }.on(kernels),
+            None => Each { x, g, out, map: General::<T>(range.span()) }.on(kernels),
+        }
+    } else {
+        match Single::<T, false>::new(range) {
+            Some(map) => Each { x, g, out, map }.on(kernels),
+            None => Each { x, g, out, map: General::<T>(range.span()) }.on(kernels),
+        }
+    }
+}
+
+/// Writes g·dy/dx.
+fn backward<T: Sigmoid>(kernels: Kernels, x: &[T], g: &[T], range: Range<T>, out: &mut [T]) {
+    match SingleSlope::new(range) {
+        Some(map) => Each { x: Some(x), g, out, map }.on(kernels),
+        None => Each { x: Some(x), g, out, map: range.slope() }.on(kernels),
+    }
+}
+
 impl<T: Sigmoid> Range<T> {
     fn span(self) -> T::Span {
         T::span(self.lo, self.hi)
@@ -904,7 +882,7 @@ operations! {
     /// The logistic function of P.-F. Verhulst (1845); the form with one exponential of −|x| is common.
     pub fn scaled_sigmoid<T>(self, x: &[T], range: Range<T>, out: &mut [T]) {
         check_len("out", x.len(), out.len())?;
-        T::forward(self, Some(x), range, out);
+        forward(self, Some(x), range, out);
         Ok(())
     }
 
@@ -922,7 +900,7 @@ operations! {
     /// # Ok::<(), lossprep::Error>(())
     /// ```
     pub fn scaled_sigmoid_in_place<T>(self, data: &mut [T], range: Range<T>) {
-        T::forward(self, None, range, data);
+        forward(self, None, range, data);
         Ok(())
     }
 
@@ -955,7 +933,7 @@ operations! {
     pub fn scaled_sigmoid_vjp<T>(self, x: &[T], upstream: &[T], range: Range<T>, grad: &mut [T]) {
         check_len("upstream", x.len(), upstream.len())?;
         check_len("grad", x.len(), grad.len())?;
-        T::backward(self, x, upstream, range, grad);
+        backward(self, x, upstream, range, grad);
         Ok(())
     }
 
@@ -979,7 +957,7 @@ operations! {
     pub fn scaled_sigmoid_jvp<T>(self, x: &[T], tangent: &[T], range: Range<T>, out: &mut [T]) {
         check_len("tangent", x.len(), tangent.len())?;
         check_len("out", x.len(), out.len())?;
-        T::backward(self, x, tangent, range, out);
+        backward(self, x, tangent, range, out);
         Ok(())
     }
 
