@@ -58,6 +58,7 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     fn lanes_load_partial<S: Simd>(s: S, from: &[Self], fill: Self) -> Self::Raw<S>;
     fn lanes_store_partial<S: Simd>(s: S, v: Self::Raw<S>, to: &mut [Self]);
     fn lanes_sqrt<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S>;
+    fn lanes_exponent_bits<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_pow2_floor<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_add<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_sub<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
@@ -133,6 +134,10 @@ macro_rules! lane {
             #[inline(always)]
             fn lanes_sqrt<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S> {
                 Lanes::<Self>::sqrt(s, a)
+            }
+            #[inline(always)]
+            fn lanes_exponent_bits<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S> {
+                Lanes::<Self>::exponent_bits(s, a)
             }
             #[inline(always)]
             fn lanes_pow2_floor<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S> {

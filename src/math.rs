@@ -5,5 +5,6 @@ pub(crate) mod exp;
 pub(crate) mod expm;
 pub(crate) mod log;
 pub(crate) mod log_ratio;
+pub(crate) mod sigma;
 pub(crate) mod sum;
 pub(crate) mod word;

@@ -55,6 +55,9 @@ pub trait Lanes<T: Lane>: Copy {
     fn xor(self, a: Self::V, b: Self::V) -> Self::V;
     /// The bit patterns added as integers, wrapping.
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The bits of z moved up, so that the integer part of k/8 lands in the exponent field and its eighths
+    /// in the three bits below it.
+    fn exponent_bits(self, z: Self::V) -> Self::V;
     /// 2^⌊z − MAGIC⌋, which must be a normal number.
     fn pow2_floor(self, z: Self::V) -> Self::V;
     /// Entry `k mod 8` of the table for each lane, `k` the low bits of `z`.
@@ -331,6 +334,12 @@ impl<T: Lane, S: Simd> Vector<T, S> {
     #[inline(always)]
     pub(crate) fn add_bits(self, b: Self) -> Self {
         Self { s: self.s, raw: T::lanes_add_bits(self.s, self.raw, b.raw) }
+    }
+
+    /// k/8 in the exponent field and the three bits below it.
+    #[inline(always)]
+    pub(crate) fn exponent_bits(self) -> Self {
+        Self { s: self.s, raw: T::lanes_exponent_bits(self.s, self.raw) }
     }
 
     /// 2^⌊self − MAGIC⌋, normal.

@@ -106,6 +106,10 @@ impl Lanes<f32> for Neon {
         quarters!(I => self.neon.vbslq_f32(self.neon.vcgtq_f32(a[I], b[I]), a[I], b[I]))
     }
     #[inline(always)]
+    fn exponent_bits(self, z: Self::V) -> Self::V {
+        quarters!(I => cast(self.neon.vshlq_n_u32::<20>(cast(z[I]))))
+    }
+    #[inline(always)]
     fn pow2_floor(self, z: Self::V) -> Self::V {
         let (n, mask) = (self.neon, self.neon.vdupq_n_u32(0xff80_0000));
         let bias = n.vdupq_n_u32(0x3f80_0000);
@@ -180,6 +184,10 @@ impl Lanes<f64> for Neon {
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         quarters!(I => self.neon.vbslq_f64(self.neon.vcgtq_f64(a[I], b[I]), a[I], b[I]))
+    }
+    #[inline(always)]
+    fn exponent_bits(self, z: Self::V) -> Self::V {
+        quarters!(I => cast(self.neon.vshlq_n_u64::<49>(cast(z[I]))))
     }
     #[inline(always)]
     fn pow2_floor(self, z: Self::V) -> Self::V {

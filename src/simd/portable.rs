@@ -92,6 +92,10 @@ macro_rules! lanes {
                 cast(cast::<$v, $bits>(a) + cast::<$v, $bits>(b))
             }
             #[inline(always)]
+            fn exponent_bits(self, z: $v) -> $v {
+                cast(cast::<$v, $bits>(z) << $shift)
+            }
+            #[inline(always)]
             fn pow2_floor(self, z: $v) -> $v {
                 // The integer part of z lands in the exponent field, its fraction below it.
                 let exponent = (cast::<$v, $bits>(z) << $shift) & $bits::splat($exponent);

@@ -74,6 +74,10 @@ macro_rules! lanes {
                 core::array::from_fn(|i| $t::from_bits(a[i].to_bits().wrapping_add(b[i].to_bits())))
             }
             #[inline(never)]
+            fn exponent_bits(self, z: Self::V) -> Self::V {
+                core::array::from_fn(|i| $t::from_bits(z[i].to_bits() << $shift))
+            }
+            #[inline(never)]
             fn pow2_floor(self, z: Self::V) -> Self::V {
                 // The integer part of z lands in the exponent field, its fraction below it.
                 core::array::from_fn(|i| {

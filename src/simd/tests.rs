@@ -251,6 +251,7 @@ macro_rules! suite {
                     with_exponent(&mut random, e)
                 });
                 let (vz, vv) = (s.load(&z), s.load(&v));
+                equal("exponent_bits", s, s.exponent_bits(vz), scalar().exponent_bits(z), [z; 3]);
                 equal("pow2_floor", s, s.pow2_floor(vz), scalar().pow2_floor(z), [z; 3]);
                 equal("scale", s, s.scale(vv, vz), scalar().scale(v, z), [v, z, z]);
                 let exact =

@@ -82,6 +82,10 @@ impl Lanes<f32> for Avx512 {
         cast(self.avx512f._mm512_add_epi32(cast(a), cast(b)))
     }
     #[inline(always)]
+    fn exponent_bits(self, z: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_slli_epi32::<20>(cast(z)))
+    }
+    #[inline(always)]
     fn pow2_floor(self, z: Self::V) -> Self::V {
         let k = self.avx512f._mm512_slli_epi32::<20>(cast(z));
         let k = self.avx512f._mm512_and_si512(k, self.avx512f._mm512_set1_epi32(0xff80_0000u32 as i32));
@@ -200,6 +204,10 @@ impl Lanes<f64> for Avx512 {
     #[inline(always)]
     fn add_bits(self, a: Self::V, b: Self::V) -> Self::V {
         cast(self.avx512f._mm512_add_epi64(cast(a), cast(b)))
+    }
+    #[inline(always)]
+    fn exponent_bits(self, z: Self::V) -> Self::V {
+        cast(self.avx512f._mm512_slli_epi64::<49>(cast(z)))
     }
     #[inline(always)]
     fn pow2_floor(self, z: Self::V) -> Self::V {
@@ -348,6 +356,13 @@ impl Lanes<f32> for Avx2 {
         ]
     }
     #[inline(always)]
+    fn exponent_bits(self, z: Self::V) -> Self::V {
+        [
+            cast(self.avx2._mm256_slli_epi32::<20>(cast(z[0]))),
+            cast(self.avx2._mm256_slli_epi32::<20>(cast(z[1]))),
+        ]
+    }
+    #[inline(always)]
     fn pow2_floor(self, z: Self::V) -> Self::V {
         let mask = self.avx._mm256_set1_epi32(0xff80_0000u32 as i32);
         let bias = self.avx._mm256_set1_epi32(0x3f80_0000);
@@ -458,6 +473,13 @@ impl Lanes<f64> for Avx2 {
         [
             cast(self.avx2._mm256_add_epi64(cast(a[0]), cast(b[0]))),
             cast(self.avx2._mm256_add_epi64(cast(a[1]), cast(b[1]))),
+        ]
+    }
+    #[inline(always)]
+    fn exponent_bits(self, z: Self::V) -> Self::V {
+        [
+            cast(self.avx2._mm256_slli_epi64::<49>(cast(z[0]))),
+            cast(self.avx2._mm256_slli_epi64::<49>(cast(z[1]))),
         ]
     }
     #[inline(always)]

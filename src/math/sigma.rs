@@ -1,0 +1,119 @@
+//! σ(x) = 1/(1 + exp(−x)) to two words, with one division.
+//!
+//! # Mathematics
+//! −x = (k/8)·ln2 − r with the integer k nearest to −x·8/ln2, |r| ≤ ln2/16; with k = 8b + j and
+//! 2^(j/8) = T·exp(−c), T rounded, exp(−x) = 2^b·T·exp(−(r + c)) = t·(1 − q) = t − w.
+//!
+//! # Algorithm
+//! z = MAGIC − x/ln2 holds k in its low bits ([`exp`](crate::math::exp) has the trick). Its pattern moved up
+//! to the exponent field, plus an entry of a table, is t = 2^b·T. x + (k/8)·L₁ is exact, so r + c is rounded
+//! once; q is r + c less its square times a polynomial. d = 1 + t − w as a rounded sum and its error e
+//! (t − (d − 1) and, where d ≥ 2^p, 1 − (d − (d − 1)) are exact). Then h = 1/d rounded, and
+//! σ = h·(1 + ρ) with ρ = 1 − h·(d + e), of which the part with d is exact by fusion.
+//!
+//! # Error
+//! Polynomial 2^−32.1 (f32) and 2^−58.2 (f64), by `verify/coefficients/sigma.sollya`; r + c, q and w are
+//! rounded at 2^−29, 2^−29 and 2^−28.5 of exp(−x) (2^−58, 2^−58, 2^−57.5): t − w has a relative error below
+//! 2^−27.3 (2^−56.3). What follows adds 2^−47 (2^−105). For |x| ≤ `FARTHEST`, where t and w are normal
+//! numbers, or w is so small that it does not matter.
+
+use crate::element::Lane;
+use crate::math::exp::{ExpTable, horner};
+use crate::math::word::fast_two_sum;
+use crate::simd::{Simd, Vector};
+
+/// The constants, all made by `verify/coefficients/sigma.sollya`.
+pub trait SigmaTable: ExpTable {
+    /// T less the j that the moved pattern has below its exponent, as patterns.
+    const POWERS: [Self; 8];
+    /// c = ln(T/2^(j/8))
+    const REST: [Self; 8];
+    /// Below this |x|, 1 + exp(−x) is below 2^p.
+    const SMALL: Self;
+    /// Where exp(−|x|) is 2^−116 (2^−996).
+    const FARTHEST: Self;
+
+    /// exp(−r) = 1 − r − r²·p(r): −p(r).
+    fn polynomial_of_negative<S: Simd>(r: Vector<Self, S>) -> Vector<Self, S>
+    where
+        Self: Sized;
+}
+
+macro_rules! words {
+    ($t:ident: $($bits:literal)*) => { [$($t::from_bits($bits)),*] };
+}
+
+impl SigmaTable for f32 {
+    const POWERS: [Self; 8] = words!(f32:
+        0x3f80_0000 0x3f7b_95c2 0x3f78_37f0 0x3f75_fed7 0x3f75_04f3 0x3f75_672a 0x3f77_44fd 0x3f7a_c0c7);
+    const REST: [Self; 8] = words!(f32:
+        0x0000_0000 0x324e_0611 0xb309_2801 0x3305_1aa9 0xb293_02ae 0xb1b3_d0e5 0x327c_e183 0x31d2_90be);
+    const SMALL: Self = 16.5;
+    const FARTHEST: Self = 80.0;
+
+    #[inline(always)]
+    fn polynomial_of_negative<S: Simd>(r: Vector<Self, S>) -> Vector<Self, S> {
+        const C: [f32; 3] = words!(f32: 0xbf00_0002 0x3e2a_ae3b 0xbd2a_5fbb); // ≈ −1/2, 1/6, −1/24
+        horner(r, C)
+    }
+}
+
+impl SigmaTable for f64 {
+    const POWERS: [Self; 8] = words!(f64:
+        0x3ff0_0000_0000_0000 0x3fef_72b8_3c7d_517b 0x3fef_06fe_0a31_b715 0x3fee_bfda_d536_2a27
+        0x3fee_a09e_667f_3bcd 0x3fee_ace5_422a_a0db 0x3fee_e89f_995a_d3ad 0x3fef_5818_dcfb_a487);
+    const REST: [Self; 8] = words!(f64:
+        0x0000_0000_0000_0000 0x3c80_1b15_eaa5_9348 0xbc83_4d75_4db0_abb6 0xbc76_90ce_bb7a_afb0
+        0x3c93_b3ef_bf5e_2229 0xbc8d_b72f_c1f0_eab4 0xbc8c_1a77_92cb_3387 0xbc74_a385_a63d_07a7);
+    const SMALL: Self = 36.5;
+    const FARTHEST: Self = 690.0;
+
+    #[inline(always)]
+    fn polynomial_of_negative<S: Simd>(r: Vector<Self, S>) -> Vector<Self, S> {
+        // ≈ −1/2, 1/6, −1/24, 1/120, −1/720, 1/5040
+        const C: [f64; 6] = words!(f64:
+            0xbfe0_0000_0000_010b 0x3fc5_5555_5555_5130 0xbfa5_5555_5480_cdc6 0x3f81_1111_125d_ce66
+            0xbf56_c1cb_ded7_a147 0x3f2a_0163_9166_320c);
+        horner(r, C)
+    }
+}
+
+/// exp(−x) = t − w, |w| < 0.045·t, for |x| ≤ `FARTHEST`: [t, w].
+#[inline(always)]
+pub(crate) fn exp_of_negative<T: SigmaTable, S: Simd>(x: Vector<T, S>) -> [Vector<T, S>; 2] {
+    let s = x.s;
+    let z = x.mul_add(Vector::splat(s, -T::INV_LN2), Vector::splat(s, T::MAGIC));
+    let k = z - T::MAGIC;
+    let head = k.mul_add(Vector::splat(s, T::LN2[0]), x);
+    let r = head + k.mul_add(Vector::splat(s, T::LN2[1]), z.lookup(&T::REST));
+    let q = T::polynomial_of_negative(r).mul_add(r * r, r);
+    let t = z.lookup(&T::POWERS).add_bits(z.exponent_bits());
+    [t, t * q]
+}
+
+/// 1/(1 + t − w) = h·(1 + ρ), |ρ| < 2^(1 − p): [h, ρ]. Without `LARGE` for t − w below 2^p − 1 only; the bits are
+/// the same there.
+#[inline(always)]
+pub(crate) fn sigma<T: Lane, S: Simd, const LARGE: bool>([t, w]: [Vector<T, S>; 2]) -> [Vector<T, S>; 2] {
+    let one = Vector::splat(t.s, T::one());
+    let d = t - w + T::one();
+    let back = d - T::one();
+    let mut error = t - back - w;
+    if LARGE {
+        error = error + (one - (d - back));
+    }
+    let h = one / d;
+    [h, (-h).mul_add(error, (-h).mul_add(d, one))]
+}
+
+/// (t − w)/(1 + t − w), rounded once but for 2^−27.3 (2^−56.3) of it, for t − w ≤ 1.
+#[inline(always)]
+pub(crate) fn sigma_of_minus<T: Lane, S: Simd>([t, w]: [Vector<T, S>; 2]) -> Vector<T, S> {
+    let e = fast_two_sum(t, -w);
+    let d = e.hi + T::one();
+    let error = t - (d - T::one()) - w;
+    let reciprocal = Vector::splat(t.s, T::one()) / d;
+    let quotient = e.hi * reciprocal;
+    let rest = (-quotient).mul_add(d, e.hi) + (-quotient).mul_add(error, e.lo);
+    rest.mul_add(reciprocal, quotient)
+}
