@@ -7,7 +7,7 @@ use lossprep_verify::inputs::{Level, Source};
 use lossprep_verify::oracle::Op;
 use lossprep_verify::report::{Entry, Report};
 use lossprep_verify::ulp::Number;
-use lossprep_verify::{check, connect, data, differences, special};
+use lossprep_verify::{bench, check, connect, data, differences, special};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +48,7 @@ struct Cli {
 enum Command {
     /// Runs an operation on an array of yours and judges the result
     Data(data::Options),
+    Bench(bench::Options),
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -169,6 +170,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Some(Command::Data(options)) => data::run(options),
+        Some(Command::Bench(options)) => bench::run(options),
         None => verify(&cli),
     };
     match result {
