@@ -236,8 +236,7 @@ fn table(record: &Record) -> String {
     let _ = writeln!(out, "/naive: times faster than the naive loop; xcopy, xsum: times as long as that");
     for group in groups(&record.rows) {
         let first = &group[0];
-        let yardsticks =
-            if first.limit() == "sum" { &["copy", "sum", "naive"][..] } else { &["copy", "naive"] };
+        let yardsticks = first.yardsticks();
         let _ = write!(out, "\n{:<29}", format!("{} {}", first.type_name, first.op));
         for name in yardsticks {
             let _ = write!(out, "{name:>7}");

@@ -34,17 +34,11 @@ pub fn page(record: &Record) -> String {
          reduces; a point above it has its data in a faster cache, or its neighbour had a busier moment. \
          Higher is faster. Each point is a row of the table below its plot.</p>\n",
     );
-    out.push_str(
-        "<div class=\"scroll\"><table><tr><th>times faster than naive, geometric mean<th>backend<th></tr>\n",
-    );
+    out.push_str("<p class=\"soft\">/naive: times faster than the naive loop. ×copy, ×sum: times as long as that.</p>\n");
+    out.push_str("<div class=\"scroll\"><table><tr><th>/naive, geometric mean<th>backend<th></tr>\n");
     for (type_name, part, backend, ratio) in summary(&record.rows) {
-        let _ = writeln!(
-            out,
-            "<tr><td>{} {part}<td>{}<td><b>{}</b></tr>",
-            escape(&type_name),
-            escape(&backend),
-            short(ratio)
-        );
+        let (type_name, backend, ratio) = (escape(&type_name), escape(&backend), short(ratio));
+        let _ = writeln!(out, "<tr><td>{type_name} {part}<td>{backend}<td><b>{ratio}</b></tr>");
     }
     out.push_str("</table></div>\n");
     let mut ops: Vec<&str> = Vec::new();
@@ -69,22 +63,31 @@ fn escape(text: &str) -> String {
 
 fn figures(out: &mut String, group: &[Row]) {
     let first = &group[0];
-    let _ = write!(out, "<div class=\"scroll\"><table><tr><th>{} ns an element", escape(&first.type_name));
-    for (name, _) in &first.figures {
-        let _ = write!(out, "<th>{}", escape(name));
-    }
+    let yardsticks = first.yardsticks();
+    let (type_name, columns) = (escape(&first.type_name), yardsticks.len());
+    let _ = write!(
+        out,
+        "<div class=\"scroll\"><table><tr><th>{type_name}<th colspan=\"{columns}\">ns an element"
+    );
     for (backend, _) in first.backends() {
-        let _ = write!(out, "<th>{0}/naive<th>{0}×{1}", escape(backend), first.limit());
+        let _ = write!(out, "<th colspan=\"3\">{}", escape(backend));
+    }
+    out.push_str("</tr>\n<tr><th>");
+    for name in yardsticks {
+        let _ = write!(out, "<th>{name}");
+    }
+    for _ in first.backends() {
+        let _ = write!(out, "<th>ns<th>/naive<th>×{}", first.limit());
     }
     out.push_str("</tr>\n");
     for row in group {
         let _ = write!(out, "<tr><td>{}", escape(&row.shape));
-        for (_, figure) in &row.figures {
-            let _ = write!(out, "<td>{:.3}", figure.ns);
+        for name in yardsticks {
+            let _ = write!(out, "<td>{:.3}", row.ns(name));
         }
         for (_, figure) in row.backends() {
             let (naive, limit) = (row.ns("naive") / figure.ns, figure.ns / row.ns(row.limit()));
-            let _ = write!(out, "<td><b>{}</b><td>{}", short(naive), short(limit));
+            let _ = write!(out, "<td>{:.3}<td><b>{}</b><td>{}", figure.ns, short(naive), short(limit));
         }
         out.push_str("</tr>\n");
     }

@@ -48,6 +48,11 @@ impl Row {
         if self.figure("sum").is_some() { "sum" } else { "copy" }
     }
 
+    /// The yardsticks timed.
+    pub fn yardsticks(&self) -> &'static [&'static str] {
+        if self.limit() == "sum" { &YARDSTICKS } else { &["copy", "naive"] }
+    }
+
     /// The backends timed.
     pub fn backends(&self) -> impl Iterator<Item = (&str, Figure)> {
         let named = self.figures.iter().map(|(name, figure)| (name.as_str(), *figure));
