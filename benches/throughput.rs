@@ -1,31 +1,37 @@
 //! Every operation × type × backend × shape, beside a copy of the same bytes and the naive loop.
 
-mod cases;
-
-use cases::{Case, NAMES, Number, SHAPES};
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use lossprep::{Backend, Layout};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use lossprep::Backend;
+use lossprep_verify::bench::cases::{Candidate, Case, NAMES, shapes};
+use lossprep_verify::ulp::Number;
 use std::time::Duration;
 
 fn all<T: Number>(c: &mut Criterion) {
     for name in NAMES {
-        for &(shape, [outer, len, inner]) in SHAPES {
-            let mut case = Case::<T>::new(name, Layout::new(outer, len, inner).unwrap());
-            case.check();
-            let mut group = c.benchmark_group(format!("{name}/{}/{shape}", T::NAME));
+        for shape in shapes(name) {
+            let layout = shape.layout();
+            let mut group = c.benchmark_group(format!("{name}/{}/{}", T::NAME, shape.name));
             group.sampling_mode(SamplingMode::Flat);
+            let elements = layout.elements() as u64;
             group.throughput(Throughput::ElementsAndBytes {
-                elements: case.elements() as u64,
-                bytes: case.bytes() as u64,
+                elements,
+                bytes: 2 * elements * size_of::<T>() as u64,
             });
-            for backend in Backend::available() {
-                let kernels = backend.try_get().unwrap();
-                group.bench_function(BenchmarkId::from_parameter(backend), |b| {
-                    b.iter(|| case.kernel(kernels))
+            // Made when the first of the group runs: a filter may leave out all of them.
+            let mut case = None;
+            let kernels = Backend::available().map(|b| Candidate::Kernel(b.try_get().unwrap()));
+            let yardsticks = Case::<T>::yardsticks(name);
+            for candidate in kernels.chain(yardsticks) {
+                let mut checked = false;
+                group.bench_function(candidate.name(), |b| {
+                    let case = case.get_or_insert_with(|| Case::<T>::new(name, layout));
+                    if !checked {
+                        case.check(&[candidate]);
+                        checked = true;
+                    }
+                    b.iter_custom(|calls| case.time(candidate, calls));
                 });
             }
-            group.bench_function("naive", |b| b.iter(|| case.naive()));
-            group.bench_function("copy", |b| b.iter(|| case.copy()));
             group.finish();
         }
     }

@@ -19,7 +19,7 @@ fn names(text: &str, word: &str) -> bool {
 #[test]
 fn every_operation_is_covered() {
     let reference = text("src/reference.rs");
-    let throughput = text("benches/cases.rs");
+    let throughput = text("verify/src/bench/cases.rs");
     let report = text("verify/src/connect.rs");
     for &(operation, family) in OPERATIONS {
         let tests = text(&format!("tests/{family}.rs"));

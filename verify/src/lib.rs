@@ -3,6 +3,7 @@
 //! The program is what is meant to be used; the library is its parts, for its own tests.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod check;
 pub mod connect;
 pub mod data;

@@ -7,7 +7,7 @@ use lossprep_verify::inputs::{Level, Origin, Source};
 use lossprep_verify::oracle::Op;
 use lossprep_verify::report::{Entry, Report};
 use lossprep_verify::ulp::Number;
-use lossprep_verify::{check, connect, data, differences, special};
+use lossprep_verify::{bench, check, connect, data, differences, special};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +53,8 @@ enum Command {
         /// operation:type:level:seed:batch:row:output
         name: String,
     },
+    /// Times the operations: ns an element, beside a copy and the naive loop
+    Bench(bench::Options),
 }
 
 fn replay(name: &str) -> Result<bool, String> {
@@ -193,6 +195,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Some(Command::Data(options)) => data::run(options),
         Some(Command::Replay { name }) => replay(name),
+        Some(Command::Bench(options)) => bench::run(options),
         None => verify(&cli),
     };
     match result {

@@ -20,7 +20,7 @@ pub struct Format {
 }
 
 /// An element type as the report sees it: widened to f64 exactly, and as bits.
-pub trait Number: Element {
+pub trait Number: Element + std::iter::Sum {
     /// The type's name.
     const NAME: &'static str;
     /// Its format.
