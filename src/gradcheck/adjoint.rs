@@ -119,8 +119,8 @@ fn run<A: Number>(
     let relative = options.bound * setting.eps;
     for (done, u) in us.iter().enumerate() {
         for (k, v) in vs.iter().enumerate() {
-            let from_vjp = claim(&v.image.value, &v.image.noise, &u.direction, relative);
-            let from_jvp = claim(&u.image.value, &u.image.noise, &v.direction, relative);
+            let from_vjp = claim(&v.image, &u.direction, relative);
+            let from_jvp = claim(&u.image, &v.direction, relative);
             let comparison = judge(from_vjp, from_jvp, setting.resolution);
             let (input, at) = super::vjp::where_is(&point, &u.direction);
             let output = match v.direction {
@@ -152,6 +152,7 @@ fn judge(from_vjp: Claim, from_jvp: Claim, resolution: f64) -> Comparison {
         numeric: from_jvp.value,
         bar,
         sides: None,
+        hidden: false,
         ladder: Ladder::default(),
     }
 }

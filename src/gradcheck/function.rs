@@ -12,6 +12,7 @@ pub(super) enum Fault {
     Impure(String),
     NonDeterministic(String),
     NonFinite(String),
+    Nonlinear(String),
 }
 
 /// What outputs hold before a call: two patterns, so that an element left alone shows.
@@ -273,6 +274,17 @@ impl<'a, N: Number> Function<'a, N> {
             sums.iter_mut().zip(fourth).for_each(|(s, d)| *s += v * d);
         }
         Functional::Weighted(weights, rounding(&sums))
+    }
+
+    /// The size of what is read off at the point.
+    pub(super) fn size(&self, functional: Functional<'_>) -> f64 {
+        match functional {
+            Functional::Entry(i) => self.value(i).abs(),
+            Functional::Weighted(v, _) => {
+                let square = |(v, y): (&f64, &N)| v * y.widen() * v * y.widen();
+                Float::sqrt(v.iter().zip(&self.value).map(square).sum::<f64>())
+            }
+        }
     }
 
     /// How many coordinates all inputs have together.

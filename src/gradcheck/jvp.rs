@@ -149,10 +149,8 @@ fn compare_column<N: Number, A: Number>(
     let claims: Vec<_> = functionals
         .iter()
         .map(|functional| match functional {
-            Functional::Entry(i) => claim(&image.value, &image.noise, &Direction::Coordinate(*i), relative),
-            Functional::Weighted(v, _) => {
-                claim(&image.value, &image.noise, &Direction::Dense(v.to_vec()), relative)
-            }
+            Functional::Entry(i) => claim(image, &Direction::Coordinate(*i), relative),
+            Functional::Weighted(v, _) => claim(image, &Direction::Dense(v.to_vec()), relative),
         })
         .collect();
     let len = function.len();

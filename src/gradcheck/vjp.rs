@@ -203,7 +203,7 @@ fn compare_rows<N: Number>(
     relative: f64,
     resolution: f64,
 ) -> Vec<Comparison> {
-    let claims: Vec<_> = rows.iter().map(|row| claim(&row.value, &row.noise, direction, relative)).collect();
+    let claims: Vec<_> = rows.iter().map(|row| claim(row, direction, relative)).collect();
     compare(function, direction, functionals, &claims, resolution, |residual| {
         rows.iter().map(|row| residual.iter().map(|&(j, off)| row.value[j] * off).sum()).collect()
     })
