@@ -44,6 +44,7 @@ mod adjoint;
 mod compare;
 mod function;
 mod jvp;
+mod kinks;
 mod ladder;
 mod linear;
 mod number;

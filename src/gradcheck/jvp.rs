@@ -4,9 +4,10 @@ use alloc::{vec, vec::Vec};
 
 use super::compare::{Comparison, Coverage, Outcome, Tally, claim, compare};
 use super::function::{Call, Direction, Fault, Function, Functional};
+use super::kinks::Kinks;
 use super::linear::{Image, Linear};
 use super::number::{Number, Random};
-use super::sample::{coordinates, restricted, scales, signed, support};
+use super::sample::{bands, coordinates, restricted, scales, signed, support, weights};
 use super::vjp::{is_full, weightings, where_is};
 use super::{Options, Progress, Report, Setting};
 
@@ -46,7 +47,14 @@ fn run<N: Number, A: Number>(
 ) -> Result<usize, Fault> {
     let mut random = Random::new(options.seed);
     let mut function = Function::new(point, outputs, forward, &mut random)?;
-    let weightings = weightings(&function, options, full, &mut random);
+    let mut weightings = weightings(&function, options, full, &mut random);
+    if !full && function.len() > 0 {
+        // Outputs that move little among ones that move much have weights of their own, as have small ones.
+        let u = signed(&scales(&function, false), &mut random);
+        let moved = linear.image(&u)?.value;
+        let bands = bands(|i| moved[i].abs(), outputs);
+        weightings.extend(bands.iter().map(|band| restricted(&weights(outputs, &mut random), band)));
+    }
     let whole = options.directions.max(1);
     let mut functionals: Vec<Functional<'_>> = weightings.iter().map(|v| function.weighted(v)).collect();
     if full {
@@ -79,19 +87,36 @@ fn run<N: Number, A: Number>(
     }
 
     let relative = options.bound * setting.eps;
-    let total = directions.len();
+    let mut kinks = Kinks::new(function.len(), options.seed);
     let mut first: Option<(Vec<f64>, Vec<f64>)> = None;
-    let mut coverage = Coverage::new(if full { total - dense.min(total) } else { weightings.len() - whole });
-    for (done, direction) in directions.iter().enumerate() {
+    let parts = if full { directions.len() - dense.min(directions.len()) } else { weightings.len() - whole };
+    let mut coverage = Coverage::new(parts.max(usize::from(!full)));
+    let mut done = 0;
+    while done < directions.len() {
+        if !full {
+            let mut look = |function: &mut Function<'_, N>, direction: &Direction| {
+                let image = linear.image(&tangent(direction, function.len()))?;
+                compare_column(function, &mut linear, direction, &functionals[..whole], &image, relative, setting)
+            };
+            let cleared = kinks.cleared(&mut function, &directions[done], &mut look)?;
+            directions[done] = cleared;
+            directions.extend(kinks.found.drain(..).map(Direction::Coordinate));
+        }
+        let direction = &directions[done];
         let tangent = tangent(direction, function.len());
         let image = linear.image(&tangent)?;
         linear.trust();
-        let results =
+        let mut results =
             compare_column(&mut function, &mut linear, direction, &functionals, &image, relative, setting)?;
+        if matches!(direction, Direction::Dense(_)) {
+            results.iter_mut().for_each(Comparison::open_between_kinks);
+        }
         if done < dense {
             results[..whole].iter().for_each(|result| coverage.whole(result));
             if !full {
-                (whole..weightings.len()).for_each(|k| coverage.part(k - whole, results[k..=k].iter()));
+                let first = if parts == 0 { 0 } else { whole };
+                let count = weightings.len();
+                (first..count).for_each(|k| coverage.band((k - first).min(parts.max(1) - 1), &results[k]));
             }
         } else if full {
             coverage.part(done - dense, results.iter());
@@ -112,8 +137,9 @@ fn run<N: Number, A: Number>(
         if first.is_none() {
             first = Some((tangent, image.value));
         }
+        done += 1;
         if let Some(progress) = options.progress {
-            progress(Progress { done: done + 1, total });
+            progress(Progress { done, total: directions.len() });
         }
     }
     tally.seen(coverage.complete());

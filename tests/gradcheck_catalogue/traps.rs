@@ -9,9 +9,9 @@ fn quantize(x: &[f64], y: &mut [f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y = (x * 1024.0).round() / 1024.0);
 }
 
-const PERIODS: f64 = 1_048_576.0;
+const PERIODS: f64 = 65_536.0;
 
-/// x and a sine that every power-of-two step down to 2⁻²⁰ leaves as it is.
+/// x and a sine that every power-of-two step down to 2⁻¹⁶ leaves as it is.
 fn aliased(x: &[f64], y: &mut [f64]) {
     let turn = core::f64::consts::TAU * PERIODS;
     y.iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x + (turn * x).sin() / turn);
