@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     let mut misses = 0;
     let (mut right, mut wrong, mut below) = (0, 0, 0);
     println!("{:<62} {:>7}  {:<16} {:>9}", "gradient", "length", "verdict", "ms");
-    for entry in catalogue::catalogue().iter().filter(|e| only.as_ref().is_none_or(|o| e.name.contains(o.as_str()))) {
+    for entry in
+        catalogue::catalogue().iter().filter(|e| only.as_ref().is_none_or(|o| e.name.contains(o.as_str())))
+    {
         let start = Instant::now();
         let report = (entry.run)();
         let time = start.elapsed().as_secs_f64() * 1e3;

@@ -103,8 +103,18 @@ pub(super) fn compare<N: Number>(
             for (k, (functional, ladder)) in functionals.iter().zip(&mut ladders).enumerate() {
                 pair.record(h, *functional, shifts.get(k).copied().unwrap_or(0.0), ladder);
             }
-            if !misled && ladders.iter().zip(claims).all(|(ladder, claim)| settled(ladder, claim, resolution)) {
-                misled = !confirmed(function, direction, functionals, claims, &ladders, last, resolution, &mut shift);
+            if !misled && ladders.iter().zip(claims).all(|(ladder, claim)| settled(ladder, claim, resolution))
+            {
+                misled = !confirmed(
+                    function,
+                    direction,
+                    functionals,
+                    claims,
+                    &ladders,
+                    last,
+                    resolution,
+                    &mut shift,
+                );
                 if !misled {
                     break;
                 }
@@ -160,7 +170,9 @@ fn confirmed<N: Number>(
         for (k, (functional, ladder)) in functionals.iter().zip(ladders).enumerate() {
             let mut probe = Ladder::default();
             pair.record(h, *functional, shifts.get(k).copied().unwrap_or(0.0), &mut probe);
-            let (Some(near), Some(far), Some(best)) = (probe.last(), ladder.last(), ladder.best()) else { continue };
+            let (Some(near), Some(far), Some(best)) = (probe.last(), ladder.last(), ladder.best()) else {
+                continue;
+            };
             let truncation = 2.0 * (far.d - best.value).abs() * (h / far.h) * (h / far.h);
             if (near.d - best.value).abs() > best.error + truncation + 6.0 * near.noise {
                 return false;
@@ -221,7 +233,8 @@ fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64) -> Compari
     };
     let bar = error + claim.slack;
     let hidden = bar <= resolution * natural;
-    let mut comparison = Comparison { outcome: Outcome::Unknown, claim, numeric: value, bar, sides, hidden, ladder };
+    let mut comparison =
+        Comparison { outcome: Outcome::Unknown, claim, numeric: value, bar, sides, hidden, ladder };
     let strain = comparison.strain();
     comparison.outcome = if !error.is_finite() {
         Outcome::Unknown

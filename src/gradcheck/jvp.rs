@@ -93,22 +93,33 @@ fn run<N: Number, A: Number>(
     let mut coverage = Coverage::new(parts.max(usize::from(!full)));
     let mut done = 0;
     while done < directions.len() {
-        if !full {
-            let mut look = |function: &mut Function<'_, N>, direction: &Direction| {
-                let image = linear.image(&tangent(direction, function.len()))?;
-                compare_column(function, &mut linear, direction, &functionals[..whole], &image, relative, setting)
-            };
-            let cleared = kinks.cleared(&mut function, &directions[done], &mut look)?;
-            directions[done] = cleared;
-            directions.extend(kinks.found.drain(..).map(Direction::Coordinate));
-        }
+        let smooth = kinks.without_known(&directions[done]);
+        directions[done] = smooth;
         let direction = &directions[done];
         let tangent = tangent(direction, function.len());
         let image = linear.image(&tangent)?;
         linear.trust();
         let mut results =
             compare_column(&mut function, &mut linear, direction, &functionals, &image, relative, setting)?;
-        if matches!(direction, Direction::Dense(_)) {
+        let single = matches!(direction, Direction::Coordinate(_));
+        if !full && !single && kinks.to_search(&results) {
+            let mut look = |function: &mut Function<'_, N>, direction: &Direction| {
+                let image = linear.image(&self::tangent(direction, function.len()))?;
+                compare_column(
+                    function,
+                    &mut linear,
+                    direction,
+                    &functionals[..whole],
+                    &image,
+                    relative,
+                    setting,
+                )
+            };
+            kinks.search(&mut function, direction, &mut look)?;
+            directions.extend(kinks.found.drain(..).map(Direction::Coordinate));
+            continue;
+        }
+        if !single {
             results.iter_mut().for_each(Comparison::open_between_kinks);
         }
         if done < dense {

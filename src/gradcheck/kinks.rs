@@ -31,61 +31,70 @@ impl Kinks {
         Self { out: vec![false; len], searches: SEARCHES, random: Random::new(seed), found: Vec::new() }
     }
 
-    /// The direction without the coordinates known to be kinked; searches for more where it shows a kink.
-    pub(super) fn cleared<N: Number>(
+    /// The direction without the coordinates known to be kinked.
+    pub(super) fn without_known(&self, direction: &Direction) -> Direction {
+        match direction {
+            Direction::Dense(u) => Direction::Dense(
+                u.iter().zip(&self.out).map(|(u, &out)| if out { 0.0 } else { *u }).collect(),
+            ),
+            Direction::Coordinate(j) => Direction::Coordinate(*j),
+        }
+    }
+
+    /// Whether there is a kink in these comparisons that is still worth a search.
+    pub(super) fn to_search(&self, results: &[Comparison]) -> bool {
+        self.searches > 0 && results.iter().any(|c| c.sides.is_some())
+    }
+
+    /// Searches a direction that shows a kink for the coordinates at fault.
+    pub(super) fn search<N: Number>(
         &mut self,
         function: &mut Function<'_, N>,
         direction: &Direction,
         look: Look<'_, N>,
-    ) -> Result<Direction, Fault> {
-        let Direction::Dense(u) = direction else { return Ok(direction.clone()) };
-        let kinked = |c: &Vec<Comparison>| c.iter().any(|c| c.sides.is_some());
-        loop {
-            let left: Vec<usize> = (0..u.len()).filter(|&j| u[j] != 0.0 && !self.out[j]).collect();
-            let now = Direction::Dense(restricted(u, &left));
-            if left.is_empty() || self.searches == 0 || !kinked(&look(function, &now)?) {
-                return Ok(now);
-            }
-            self.searches -= 1;
-            let mut culprits = left;
-            while culprits.len() > 1 {
-                let (first, second) = culprits.split_at(culprits.len() / 2);
-                let half = if kinked(&look(function, &Direction::Dense(restricted(u, first)))?) {
-                    first
-                } else if kinked(&look(function, &Direction::Dense(restricted(u, second)))?) {
-                    second
-                } else {
-                    break;
-                };
-                culprits = half.to_vec();
-            }
-            let [j] = culprits[..] else {
-                // A kink of several coordinates together: there is none to take out.
-                self.searches = 0;
-                continue;
+    ) -> Result<(), Fault> {
+        let Direction::Dense(u) = direction else { return Ok(()) };
+        let kinked = |c: &[Comparison]| c.iter().any(|c| c.sides.is_some());
+        self.searches -= 1;
+        let mut culprits = support(direction);
+        while culprits.len() > 1 {
+            let (first, second) = culprits.split_at(culprits.len() / 2);
+            let half = if kinked(&look(function, &Direction::Dense(restricted(u, first)))?) {
+                first
+            } else if kinked(&look(function, &Direction::Dense(restricted(u, second)))?) {
+                second
+            } else {
+                break;
             };
-            self.out[j] = true;
-            self.found.push(j);
-            // Rectifiers and the like are kinked at one value, wherever it stands.
-            let (input, _) = function.place(j);
-            let alike = |&i: &usize| {
-                u[i] != 0.0
-                    && !self.out[i]
-                    && function.place(i).0 == input
-                    && function.at(i).abs() == function.at(j).abs()
-            };
-            let alike: Vec<usize> = support(direction).into_iter().filter(|i| alike(i)).collect();
-            let mut all = !alike.is_empty();
-            for _ in 0..if all { TRIED } else { 0 } {
-                let i = alike[self.random.below(alike.len())];
-                all &= kinked(&look(function, &Direction::Coordinate(i))?);
-                if !self.found.contains(&i) {
-                    self.found.push(i);
-                }
-            }
-            if all {
-                alike.iter().for_each(|&i| self.out[i] = true);
+            culprits = half.to_vec();
+        }
+        let [j] = culprits[..] else {
+            // A kink of several coordinates together: there is none to take out.
+            self.searches = 0;
+            return Ok(());
+        };
+        self.out[j] = true;
+        self.found.push(j);
+        // Rectifiers and the like are kinked at one value, wherever it stands.
+        let (input, _) = function.place(j);
+        let alike = |&i: &usize| {
+            u[i] != 0.0
+                && !self.out[i]
+                && function.place(i).0 == input
+                && function.at(i).abs() == function.at(j).abs()
+        };
+        let alike: Vec<usize> = support(direction).into_iter().filter(|i| alike(i)).collect();
+        let mut all = !alike.is_empty();
+        for _ in 0..if all { TRIED } else { 0 } {
+            let i = alike[self.random.below(alike.len())];
+            all &= kinked(&look(function, &Direction::Coordinate(i))?);
+            if !self.found.contains(&i) {
+                self.found.push(i);
             }
         }
+        if all {
+            alike.iter().for_each(|&i| self.out[i] = true);
+        }
+        Ok(())
     }
 }

@@ -149,7 +149,9 @@ impl<'a, A: Number> Linear<'a, A> {
             let image = self.run(&scaled, 0.0)?;
             for (i, (x, y)) in value.iter().zip(image).enumerate() {
                 // Where the multiple overflows or loses bits nothing can be said.
-                if !y.is_finite() || (x * factor).abs() * A::EPS < A::min_positive_value().widen() && *x != 0.0 {
+                if !y.is_finite()
+                    || (x * factor).abs() * A::EPS < A::min_positive_value().widen() && *x != 0.0
+                {
                     continue;
                 }
                 let back = y.widen() / factor;

@@ -48,7 +48,10 @@ const BANDS: i32 = 12;
 pub(super) fn bands(size: impl Fn(usize) -> f64, count: usize) -> Vec<Vec<usize>> {
     let (zeros, others): (Vec<usize>, Vec<usize>) = (0..count).partition(|&i| size(i) == 0.0);
     let mut bands = Vec::new();
-    let ends = others.iter().map(|&i| exponent(size(i))).fold((i32::MAX, i32::MIN), |(l, h), e| (l.min(e), h.max(e)));
+    let ends = others
+        .iter()
+        .map(|&i| exponent(size(i)))
+        .fold((i32::MAX, i32::MIN), |(l, h), e| (l.min(e), h.max(e)));
     if others.len() > 1 && ends.1 - ends.0 > 8 {
         let range = ends.1 - ends.0 + 1;
         let number = (range / WIDTH + 1).clamp(2, BANDS);

@@ -122,15 +122,8 @@ fn run<N: Number, A: Number>(
     let mut kinks = Kinks::new(function.len(), options.seed);
     let mut done = 0;
     while done < directions.len() {
-        if !full {
-            let rows: Vec<&Image> = images[..whole].iter().collect();
-            let mut look = |function: &mut Function<'_, N>, direction: &Direction| {
-                Ok(compare_rows(function, direction, &functionals[..whole], &rows, relative, setting.resolution))
-            };
-            let cleared = kinks.cleared(&mut function, &directions[done], &mut look)?;
-            directions[done] = cleared;
-            directions.extend(kinks.found.drain(..).map(Direction::Coordinate));
-        }
+        let smooth = kinks.without_known(&directions[done]);
+        directions[done] = smooth;
         let direction = &directions[done];
         // A single coordinate in sampled mode is compared on the output that it moves most, too.
         let lively = match direction {
@@ -151,7 +144,24 @@ fn run<N: Number, A: Number>(
         let rows: Vec<&Image> = images[..count].iter().chain(&extra).collect();
         let looked: Vec<Functional<'_>> =
             functionals[..count].iter().copied().chain(lively.map(Functional::Entry)).collect();
-        let mut results = compare_rows(&mut function, direction, &looked, &rows, relative, setting.resolution);
+        let mut results =
+            compare_rows(&mut function, direction, &looked, &rows, relative, setting.resolution);
+        if !full && !single && kinks.to_search(&results) {
+            let rows: Vec<&Image> = images[..whole].iter().collect();
+            let mut look = |function: &mut Function<'_, N>, direction: &Direction| {
+                Ok(compare_rows(
+                    function,
+                    direction,
+                    &functionals[..whole],
+                    &rows,
+                    relative,
+                    setting.resolution,
+                ))
+            };
+            kinks.search(&mut function, direction, &mut look)?;
+            directions.extend(kinks.found.drain(..).map(Direction::Coordinate));
+            continue;
+        }
         if !single {
             results.iter_mut().for_each(Comparison::open_between_kinks);
         }

@@ -143,7 +143,9 @@ pub(super) fn wrong(list: &mut List) {
             })
         });
     }
-    list.row("rounding to 1/1024: straight-through gradient", 1, WRONG, quantize, |_, g, dx| dx.copy_from_slice(g));
+    list.row("rounding to 1/1024: straight-through gradient", 1, WRONG, quantize, |_, g, dx| {
+        dx.copy_from_slice(g)
+    });
     list.add("x + fast sine at a multiple of its period", 1, WRONG, || {
         elementwise_or_row(&[0.75], aliased, |_, g, dx| dx[0] = 2.0 * g[0])
     });
@@ -170,12 +172,18 @@ pub(super) fn wrong(list: &mut List) {
                 },
             )
         });
-        list.row("softmax: last partial block takes the one before's upstream", len + 3, WRONG, softmax, |x, g, dx| {
-            let mut shifted = g.to_vec();
-            let tail = x.len() - x.len() % 4;
-            shifted.copy_within(tail - 4..tail - 4 + x.len() % 4, tail);
-            softmax_vjp(x, &shifted, dx);
-        });
+        list.row(
+            "softmax: last partial block takes the one before's upstream",
+            len + 3,
+            WRONG,
+            softmax,
+            |x, g, dx| {
+                let mut shifted = g.to_vec();
+                let tail = x.len() - x.len() % 4;
+                shifted.copy_within(tail - 4..tail - 4 + x.len() % 4, tail);
+                softmax_vjp(x, &shifted, dx);
+            },
+        );
         list.add("x²: zero inputs' neighbours skipped", len, WRONG, move || {
             elementwise_or_row(
                 &with_zeros(len, 5),
@@ -184,7 +192,8 @@ pub(super) fn wrong(list: &mut List) {
                     for i in 0..len {
                         let before = (i + len - 1) % len;
                         let skipped = i == len / 5 * 4;
-                        dx[i] = g[i] * (1.0 + x[(i + 1) % len]) + if skipped { 0.0 } else { g[before] * x[before] };
+                        dx[i] = g[i] * (1.0 + x[(i + 1) % len])
+                            + if skipped { 0.0 } else { g[before] * x[before] };
                     }
                 },
             )
@@ -192,10 +201,7 @@ pub(super) fn wrong(list: &mut List) {
     }
 }
 
-fn second_order(
-    len: usize,
-    second: impl Fn(&[f64], &[f64], &[f64], &mut [f64], &mut [f64]),
-) -> Report {
+fn second_order(len: usize, second: impl Fn(&[f64], &[f64], &[f64], &mut [f64], &mut [f64])) -> Report {
     check_second_order(
         &Options::default(),
         &[&values::<f64>(len, 1.5)],
@@ -215,7 +221,9 @@ pub(super) fn right(list: &mut List) {
         list.add("second input's gradient 1e-8 of the first's", len, RIGHT, move || {
             nearly_unused(&Options::default(), len, 1.0)
         });
-        list.add("softmax, second order, with its upstream", len, RIGHT, move || second_order(len, softmax_second));
+        list.add("softmax, second order, with its upstream", len, RIGHT, move || {
+            second_order(len, softmax_second)
+        });
         list.add("softmax with one dominant logit", len, RIGHT, move || {
             let mut x = values::<f64>(len, 1.5);
             x[1] = 60.0;
