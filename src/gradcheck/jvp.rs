@@ -2,6 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
+use super::adjoint::{self, Names};
 use super::compare::{Comparison, Coverage, Outcome, Tally, claim, compare};
 use super::function::{Call, Direction, Fault, Function, Functional};
 use super::kinks::Kinks;
@@ -159,6 +160,104 @@ fn run<N: Number, A: Number>(
         linear.confirm(&tangent, &value)?;
     }
     Ok(function.evaluations)
+}
+
+/// Compares a jvp with one that is exact but for rounding, entry by entry.
+pub(super) fn against<A: Number>(
+    names: &Names,
+    options: &Options<'_>,
+    base: Vec<Vec<A>>,
+    outputs: usize,
+    mut jvp: impl FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [A]),
+    mut exact: impl FnMut(&mut [Vec<f64>], &mut [Vec<f64>], &mut [f64]),
+) -> Report {
+    let setting = adjoint::setting::<A>(options, names);
+    let lengths: Vec<usize> = base.iter().map(Vec::len).collect();
+    let full = is_full(options, lengths.iter().sum(), outputs);
+    let mut tally = Tally::new(names.check, setting.precision, full, setting.resolution, options.seed);
+    let wide: Vec<Vec<f64>> = base.iter().map(|x| x.iter().map(|x| x.widen()).collect()).collect();
+    let mut call = |x: &mut [Vec<A>], u: &mut [Vec<A>], dy: &mut [Vec<A>]| jvp(x, u, &mut dy[0]);
+    let mut truth = |x: &mut [Vec<f64>], u: &mut [Vec<f64>], dy: &mut [Vec<f64>]| exact(x, u, &mut dy[0]);
+    let tested = Linear::new("jvp", base, lengths.clone(), vec![outputs], &mut call, options.seed);
+    let exact =
+        Linear::new("function", wide.clone(), lengths.clone(), vec![outputs], &mut truth, options.seed);
+    match entries(&mut tally, options, &setting, full, wide, outputs, tested, exact) {
+        Err(fault) => tally.fault(fault),
+        Ok(()) => {
+            let sizes: Vec<usize> = lengths.iter().copied().chain([outputs]).collect();
+            tally.finish(0, &sizes, None)
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one check, assembled in one place")]
+fn entries<A: Number>(
+    tally: &mut Tally,
+    options: &Options<'_>,
+    setting: &Setting,
+    full: bool,
+    point: Vec<Vec<f64>>,
+    outputs: usize,
+    mut tested: Linear<'_, A>,
+    mut exact: Linear<'_, f64>,
+) -> Result<(), Fault> {
+    let mut random = Random::new(options.seed);
+    // Only its point is used: no function value is needed.
+    let mut still = |_: &mut [Vec<f64>], _: &mut [f64]| {};
+    let point = Function::new(point, 0, &mut still, &mut random)?;
+    let mut directions = Vec::new();
+    for _ in 0..options.directions.max(1) {
+        for relative in [false, true] {
+            directions.push(Direction::Dense(signed(&scales(&point, relative), &mut random)));
+        }
+    }
+    let dense = directions.len();
+    let chosen = if full {
+        (0..point.len()).filter(|&j| point.at(j).is_finite()).collect()
+    } else {
+        coordinates(&point, &vec![0.0; point.len()], options.coordinates, &mut random)
+    };
+    directions.extend(chosen.into_iter().map(Direction::Coordinate));
+    directions.retain(|direction| !support(direction).is_empty());
+    if directions.is_empty() || outputs == 0 {
+        tally.nothing();
+        return Ok(());
+    }
+    let weights = Direction::Dense(weights(outputs, &mut random));
+    let mut seen = true;
+    for (done, direction) in directions.iter().enumerate() {
+        let tangent = tangent(direction, point.len());
+        let (claimed, truth) = (tested.image(&tangent)?, exact.image(&tangent)?);
+        tested.trust();
+        exact.trust();
+        let (place, at) = where_is(&point, direction);
+        for what in (0..outputs).map(Direction::Coordinate).chain([weights.clone()]) {
+            let ours = claim(&claimed, &what, options.bound * setting.eps);
+            let comparison = adjoint::judge(
+                ours,
+                claim(&truth, &what, options.bound * <f64 as Number>::EPS),
+                setting.resolution,
+            );
+            match what {
+                Direction::Coordinate(i) => {
+                    tally.add(&comparison, place, at, Some(i));
+                }
+                Direction::Dense(_) => {
+                    seen &= done >= dense || comparison.resolved();
+                    tally.add(&comparison, place, at, None);
+                }
+            }
+        }
+        if done + 1 == directions.len() {
+            tested.confirm(&tangent, &claimed.value)?;
+            exact.confirm(&tangent, &truth.value)?;
+        }
+        if let Some(progress) = options.progress {
+            progress(Progress { done: done + 1, total: directions.len() });
+        }
+    }
+    tally.seen(seen);
+    Ok(())
 }
 
 /// A direction as a vector.

@@ -2,7 +2,9 @@
 //! where what they see is misleading.
 
 use super::*;
-use lossprep::gradcheck::check_jvp_twin;
+use lossprep::gradcheck::{
+    check_jvp_complex_step, check_jvp_dual, check_jvp_twin, check_vjp_complex_step, check_vjp_dual,
+};
 
 /// Rounds to a multiple of 1/1024: constant almost everywhere, yet power-of-two steps see the slope 1.
 fn quantize(x: &[f64], y: &mut [f64]) {
@@ -81,7 +83,49 @@ fn bfloat16(x: f32) -> f32 {
     f32::from_bits((x.to_bits() + 0x7fff) & 0xffff_0000)
 }
 
+/// The textbook softmax on dual numbers and by the complex step, its vjp and its jvp off by `factor`.
+fn stepless(list: &mut List, what: &str, len: usize, expected: &'static [Verdict], factor: f64) {
+    let x = move || values::<f64>(len, 1.5);
+    let vjp = move |x: Vectors<'_, f64>, g: &mut [f64], dx: Vectors<'_, f64>| {
+        softmax_vjp(&x[0], g, &mut dx[0]);
+        scaled(&mut dx[0], factor);
+    };
+    let jvp = move |x: Vectors<'_, f64>, u: Vectors<'_, f64>, dy: &mut [f64]| {
+        softmax_jvp(&x[0], &u[0], dy);
+        scaled(dy, factor);
+    };
+    let options = Options::default();
+    list.add(&format!("softmax vjp, dual numbers{what}"), len, expected, move || {
+        check_vjp_dual(&options, &[&x()], len, |x, y| softmax(&x[0], y), vjp)
+    });
+    list.add(&format!("softmax vjp, complex step{what}"), len, expected, move || {
+        check_vjp_complex_step(&options, &[&x()], len, |x, y| softmax(&x[0], y), vjp)
+    });
+    list.add(&format!("softmax jvp, dual numbers{what}"), len, expected, move || {
+        check_jvp_dual(&options, &[&x()], len, |x, y| softmax(&x[0], y), jvp)
+    });
+    list.add(&format!("softmax jvp, complex step{what}"), len, expected, move || {
+        check_jvp_complex_step(&options, &[&x()], len, |x, y| softmax(&x[0], y), jvp)
+    });
+    list.add(&format!("softmax vjp f32, dual numbers{what}"), len, expected, move || {
+        let factor = 1.0 + (factor - 1.0) * 100.0;
+        check_vjp_dual(
+            &options,
+            &[&values::<f32>(len, 1.5)],
+            len,
+            |x, y| softmax(&x[0], y),
+            |x, g, dx| {
+                softmax_vjp(&x[0], g, &mut dx[0]);
+                scaled(&mut dx[0], factor as f32);
+            },
+        )
+    });
+}
+
 pub(super) fn wrong(list: &mut List) {
+    for len in [3, 100, 2_000] {
+        stepless(list, ": scaled by 1 + 1e-6 (f32: 1e-4)", len, WRONG, 1.000_001);
+    }
     for len in [3, 100, 100_000] {
         list.row("rounding to 1/1024: straight-through gradient", len, WRONG, quantize, |_, g, dx| {
             dx.copy_from_slice(g);
@@ -212,6 +256,18 @@ fn second_order(len: usize, second: impl Fn(&[f64], &[f64], &[f64], &mut [f64], 
 }
 
 pub(super) fn right(list: &mut List) {
+    for len in [3, 100, 100_000] {
+        stepless(list, "", len, RIGHT, 1.0);
+    }
+    list.add("max of two equal elements, dual numbers", 2, KINK, || {
+        check_vjp_dual(
+            &Options::default(),
+            &[&[1.0, 1.0]],
+            1,
+            |x, y| y[0] = x[0][0].max(x[0][1]),
+            |_, g, dx| dx[0].copy_from_slice(&[0.5 * g[0], 0.5 * g[0]]),
+        )
+    });
     for len in [3, 100, 100_000] {
         list.row("rounding to 1/1024: zero", len, RIGHT, quantize, |_, _, dx| dx.fill(0.0));
         list.row("x + fast sine", len, RIGHT, aliased, aliased_vjp);
