@@ -10,10 +10,13 @@ use std::time::Instant;
 
 fn main() -> ExitCode {
     let verbose = std::env::args().any(|argument| argument == "-v");
+    let only = std::env::args().skip(1).find(|argument| argument != "-v");
     let mut misses = 0;
     let (mut right, mut wrong, mut below) = (0, 0, 0);
     println!("{:<62} {:>7}  {:<16} {:>9}", "gradient", "length", "verdict", "ms");
-    for entry in catalogue::catalogue() {
+    for entry in
+        catalogue::catalogue().iter().filter(|e| only.as_ref().is_none_or(|o| e.name.contains(o.as_str())))
+    {
         let start = Instant::now();
         let report = (entry.run)();
         let time = start.elapsed().as_secs_f64() * 1e3;

@@ -42,8 +42,10 @@
 
 mod adjoint;
 mod compare;
+mod exact;
 mod function;
 mod jvp;
+mod kinks;
 mod ladder;
 mod linear;
 mod number;
@@ -53,8 +55,11 @@ mod vjp;
 
 use alloc::vec::Vec;
 
+use adjoint::Names;
+use exact::Carrier;
 use number::power;
 
+pub use exact::{Complex, Dual};
 pub use number::Number;
 pub use report::{Report, Verdict, Worst};
 
@@ -276,7 +281,9 @@ pub fn check_adjoint<T: Number>(
     vjp: impl FnMut(&mut [Vec<T>], &mut [T], &mut [Vec<T>]),
     jvp: impl FnMut(&mut [Vec<T>], &mut [Vec<T>], &mut [T]),
 ) -> Report {
-    adjoint::check(options, inputs.iter().map(|x| x.to_vec()).collect(), outputs, vjp, jvp)
+    let base: Vec<Vec<T>> = inputs.iter().map(|x| x.to_vec()).collect();
+    let names = Names { check: "adjoint", precision: T::NAME };
+    adjoint::check(&names, options, base.clone(), base, outputs, vjp, jvp)
 }
 
 /// Checks the backward of a backward: `second` against differences of `vjp`, in the inputs and in `upstream`.
@@ -306,38 +313,48 @@ pub fn check_second_order<T: Number>(
     options: &Options<'_>,
     inputs: &[&[T]],
     upstream: &[T],
-    mut vjp: impl FnMut(&mut [Vec<T>], &mut [T], &mut [Vec<T>]),
-    mut second: impl FnMut(&mut [Vec<T>], &mut [T], &mut [Vec<T>], &mut [Vec<T>], &mut [T]),
+    vjp: impl FnMut(&mut [Vec<T>], &mut [T], &mut [Vec<T>]),
+    second: impl FnMut(&mut [Vec<T>], &mut [T], &mut [Vec<T>], &mut [Vec<T>], &mut [T]),
+) -> Report {
+    second_order(options, inputs, upstream, vjp, second)
+}
+
+/// Splits one long slice in parts, contents included: elements left alone must still show.
+fn split<T: Copy>(long: &[T], lengths: &[usize]) -> Vec<Vec<T>> {
+    let mut rest = long;
+    let part = |&n: &usize| {
+        let (head, tail) = rest.split_at(n);
+        rest = tail;
+        head.to_vec()
+    };
+    lengths.iter().map(part).collect()
+}
+
+fn second_order<N: Number, A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    upstream: &[A],
+    mut vjp: impl FnMut(&mut [Vec<N>], &mut [N], &mut [Vec<N>]),
+    mut second: impl FnMut(&mut [Vec<A>], &mut [A], &mut [Vec<A>], &mut [Vec<A>], &mut [A]),
 ) -> Report {
     let lengths: Vec<usize> = inputs.iter().map(|x| x.len()).collect();
-    let base: Vec<Vec<T>> = inputs.iter().copied().chain([upstream]).map(<[T]>::to_vec).collect();
-    // Splits one long slice as the inputs are split, contents included: elements left alone must still show.
-    let split = |long: &[T]| -> Vec<Vec<T>> {
-        let mut rest = long;
-        lengths
-            .iter()
-            .map(|&n| {
-                let (head, tail) = rest.split_at(n);
-                rest = tail;
-                head.to_vec()
-            })
-            .collect()
-    };
+    let base: Vec<Vec<A>> = inputs.iter().copied().chain([upstream]).map(<[A]>::to_vec).collect();
+    let point = base.iter().map(|x| x.iter().map(|x| N::narrow(x.widen())).collect()).collect();
     vjp::check(
         "second order",
         options,
-        base.clone(),
+        point,
         base,
         lengths.iter().sum(),
         |x, out| {
-            let mut dx = split(out);
+            let mut dx = split(out, &lengths);
             if let Some((g, x)) = x.split_last_mut() {
                 vjp(x, g, &mut dx);
             }
             out.copy_from_slice(&dx.concat());
         },
         |x, w, d| {
-            let mut parts = split(w);
+            let mut parts = split(w, &lengths);
             if let (Some((g, x)), Some((dg, ddx))) = (x.split_last_mut(), d.split_last_mut()) {
                 second(x, g, &mut parts, ddx, dg);
             }
@@ -346,8 +363,183 @@ pub fn check_second_order<T: Number>(
     )
 }
 
-fn widened(base: &[Vec<f32>]) -> Vec<Vec<f64>> {
-    base.iter().map(|x| x.iter().map(|&x| f64::from(x)).collect()).collect()
+/// As [`check_second_order`] for an `f32` backward of a backward, measured on the `f64` form of the backward.
+///
+/// ```
+/// use lossprep::gradcheck::{Options, check_second_order_twin};
+/// // f(x) = x² elementwise: dx = 2xg.
+/// check_second_order_twin(
+///     &Options::default(),
+///     &[&[0.5_f32, -1.5]],
+///     &[1.0, 2.0],
+///     |x, g, dx| (0..2).for_each(|i| dx[0][i] = 2.0 * x[0][i] * g[i]),
+///     |x, g, w, ddx, dg| {
+///         for i in 0..2 {
+///             ddx[0][i] = 2.0 * g[i] * w[0][i];
+///             dg[i] = 2.0 * x[0][i] * w[0][i];
+///         }
+///     },
+/// )
+/// .assert();
+/// ```
+pub fn check_second_order_twin(
+    options: &Options<'_>,
+    inputs: &[&[f32]],
+    upstream: &[f32],
+    vjp: impl FnMut(&mut [Vec<f64>], &mut [f64], &mut [Vec<f64>]),
+    second: impl FnMut(&mut [Vec<f32>], &mut [f32], &mut [Vec<f32>], &mut [Vec<f32>], &mut [f32]),
+) -> Report {
+    second_order(options, inputs, upstream, vjp, second)
+}
+
+/// Checks a vjp against a function that runs on [`Dual`] numbers: no step, no truncation, rounding only.
+///
+/// Any function generic over `num_traits::Float` will do. Where the derivative disagrees because the point lies at
+/// a kink, differences decide, and the verdict is `Kink`.
+///
+/// ```
+/// use lossprep::gradcheck::{Options, check_vjp_dual};
+/// use lossprep::reference::{softmax, softmax_vjp};
+/// let report = check_vjp_dual(
+///     &Options::default(),
+///     &[&[0.3_f32, -1.2, 0.5]],
+///     3,
+///     |x, y| softmax(&x[0], y),
+///     |x, g, dx| {
+///         let mut y = [0.0; 3];
+///         softmax(&x[0], &mut y);
+///         softmax_vjp(&y, g, &mut dx[0]);
+///     },
+/// );
+/// report.assert();
+/// assert_eq!(report.precision, "f32 through dual numbers in f64");
+/// ```
+pub fn check_vjp_dual<A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    outputs: usize,
+    forward: impl FnMut(&mut [Vec<Dual>], &mut [Dual]),
+    vjp: impl FnMut(&mut [Vec<A>], &mut [A], &mut [Vec<A>]),
+) -> Report {
+    exact_vjp(options, inputs, outputs, forward, vjp)
+}
+
+/// As [`check_vjp_dual`] by the complex step.
+///
+/// ```
+/// use lossprep::gradcheck::{Options, check_vjp_complex_step};
+/// use num_traits::Float;
+/// fn gauss<T: Float>(x: T) -> T {
+///     (-x * x).exp()
+/// }
+/// check_vjp_complex_step(
+///     &Options::default(),
+///     &[&[0.5, -1.0]],
+///     2,
+///     |x, y| y.iter_mut().zip(&x[0]).for_each(|(y, x)| *y = gauss(*x)),
+///     |x, g, dx| (0..2).for_each(|i| dx[0][i] = -2.0 * x[0][i] * gauss(x[0][i]) * g[i]),
+/// )
+/// .assert();
+/// ```
+pub fn check_vjp_complex_step<A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    outputs: usize,
+    forward: impl FnMut(&mut [Vec<Complex>], &mut [Complex]),
+    vjp: impl FnMut(&mut [Vec<A>], &mut [A], &mut [Vec<A>]),
+) -> Report {
+    exact_vjp(options, inputs, outputs, forward, vjp)
+}
+
+/// As [`check_vjp_dual`] for a jvp.
+///
+/// ```
+/// use lossprep::gradcheck::{Options, check_jvp_dual};
+/// check_jvp_dual(
+///     &Options::default(),
+///     &[&[0.5, 3.0]],
+///     1,
+///     |x, y| y[0] = x[0][0] * x[0][1],
+///     |x, u, dy| dy[0] = u[0][0] * x[0][1] + x[0][0] * u[0][1],
+/// )
+/// .assert();
+/// ```
+pub fn check_jvp_dual<A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    outputs: usize,
+    forward: impl FnMut(&mut [Vec<Dual>], &mut [Dual]),
+    jvp: impl FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [A]),
+) -> Report {
+    exact_jvp(options, inputs, outputs, forward, jvp)
+}
+
+/// As [`check_vjp_complex_step`] for a jvp.
+///
+/// ```
+/// use lossprep::gradcheck::{Options, check_jvp_complex_step};
+/// check_jvp_complex_step(
+///     &Options::default(),
+///     &[&[0.5, 3.0]],
+///     1,
+///     |x, y| y[0] = x[0][0] / x[0][1],
+///     |x, u, dy| dy[0] = u[0][0] / x[0][1] - x[0][0] * u[0][1] / (x[0][1] * x[0][1]),
+/// )
+/// .assert();
+/// ```
+pub fn check_jvp_complex_step<A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    outputs: usize,
+    forward: impl FnMut(&mut [Vec<Complex>], &mut [Complex]),
+    jvp: impl FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [A]),
+) -> Report {
+    exact_jvp(options, inputs, outputs, forward, jvp)
+}
+
+fn exact_vjp<D: Carrier, A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    outputs: usize,
+    mut forward: impl FnMut(&mut [Vec<D>], &mut [D]),
+    mut vjp: impl FnMut(&mut [Vec<A>], &mut [A], &mut [Vec<A>]),
+) -> Report {
+    let base: Vec<Vec<A>> = inputs.iter().map(|x| x.to_vec()).collect();
+    let names = Names { check: "vjp", precision: D::NAMES[usize::from(A::NAME == "f32")] };
+    let ahead = exact::as_jvp(&mut forward);
+    let report = adjoint::check(&names, options, base.clone(), widened(&base), outputs, &mut vjp, ahead);
+    // One branch of a kink is all that such numbers see.
+    or_kink(report, || {
+        vjp::check("vjp", options, widened(&base), base, outputs, exact::as_function(&mut forward), &mut vjp)
+    })
+}
+
+fn exact_jvp<D: Carrier, A: Number>(
+    options: &Options<'_>,
+    inputs: &[&[A]],
+    outputs: usize,
+    mut forward: impl FnMut(&mut [Vec<D>], &mut [D]),
+    mut jvp: impl FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [A]),
+) -> Report {
+    let base: Vec<Vec<A>> = inputs.iter().map(|x| x.to_vec()).collect();
+    let names = Names { check: "jvp", precision: D::NAMES[usize::from(A::NAME == "f32")] };
+    let truth = exact::as_jvp(&mut forward);
+    let report = jvp::against(&names, options, base.clone(), outputs, &mut jvp, truth);
+    or_kink(report, || {
+        jvp::check(options, widened(&base), base, outputs, exact::as_function(&mut forward), &mut jvp)
+    })
+}
+
+fn or_kink(report: Report, differences: impl FnOnce() -> Report) -> Report {
+    if report.verdict != Verdict::Fail {
+        return report;
+    }
+    let second = differences();
+    if second.verdict == Verdict::Kink { second } else { report }
+}
+
+fn widened<A: Number>(base: &[Vec<A>]) -> Vec<Vec<f64>> {
+    base.iter().map(|x| x.iter().map(|x| x.widen()).collect()).collect()
 }
 
 /// Fails a test with the report unless every gradient checked is right.

@@ -12,26 +12,39 @@ use super::sample::{bands, coordinates, restricted, scales, signed, weights};
 use super::vjp::is_full;
 use super::{Options, Progress, Report, Setting};
 
-pub(super) fn check<A: Number>(
-    options: &Options<'_>,
-    base: Vec<Vec<A>>,
-    outputs: usize,
-    mut vjp: impl FnMut(&mut [Vec<A>], &mut [A], &mut [Vec<A>]),
-    mut jvp: impl FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [A]),
-) -> Report {
+/// What is checked, and in which precision, as the report says it.
+pub(super) struct Names {
+    pub(super) check: &'static str,
+    pub(super) precision: &'static str,
+}
+
+pub(super) fn setting<A: Number>(options: &Options<'_>, names: &Names) -> Setting {
     let mut setting = Setting::new::<A, A>(options);
     if options.resolution.is_none() && A::NAME == "f32" {
         // No differences are taken, so f32 costs its rounding only.
         setting.resolution = super::number::power(-15);
     }
-    setting.precision = A::NAME;
+    setting.precision = names.precision;
+    setting
+}
+
+pub(super) fn check<A: Number, B: Number>(
+    names: &Names,
+    options: &Options<'_>,
+    base: Vec<Vec<A>>,
+    other: Vec<Vec<B>>,
+    outputs: usize,
+    mut vjp: impl FnMut(&mut [Vec<A>], &mut [A], &mut [Vec<A>]),
+    mut jvp: impl FnMut(&mut [Vec<B>], &mut [Vec<B>], &mut [B]),
+) -> Report {
+    let setting = setting::<A>(options, names);
     let lengths: Vec<usize> = base.iter().map(Vec::len).collect();
     let full = is_full(options, lengths.iter().sum(), outputs);
-    let mut tally = Tally::new("adjoint", setting.precision, full, setting.resolution, options.seed);
+    let mut tally = Tally::new(names.check, setting.precision, full, setting.resolution, options.seed);
     let mut back = |x: &mut [Vec<A>], g: &mut [Vec<A>], dx: &mut [Vec<A>]| vjp(x, &mut g[0], dx);
-    let mut ahead = |x: &mut [Vec<A>], u: &mut [Vec<A>], dy: &mut [Vec<A>]| jvp(x, u, &mut dy[0]);
+    let mut ahead = |x: &mut [Vec<B>], u: &mut [Vec<B>], dy: &mut [Vec<B>]| jvp(x, u, &mut dy[0]);
     let back = Linear::new("vjp", base.clone(), vec![outputs], lengths.clone(), &mut back, options.seed);
-    let ahead = Linear::new("jvp", base.clone(), lengths.clone(), vec![outputs], &mut ahead, options.seed);
+    let ahead = Linear::new("jvp", other, lengths.clone(), vec![outputs], &mut ahead, options.seed);
     match run(&mut tally, options, &setting, full, base, outputs, back, ahead) {
         Err(fault) => tally.fault(fault),
         Ok(evaluations) => {
@@ -64,7 +77,7 @@ fn sides<A: Number>(
 }
 
 #[allow(clippy::too_many_arguments, reason = "the parts of one check, assembled in one place")]
-fn run<A: Number>(
+fn run<A: Number, B: Number>(
     tally: &mut Tally,
     options: &Options<'_>,
     setting: &Setting,
@@ -72,7 +85,7 @@ fn run<A: Number>(
     base: Vec<Vec<A>>,
     outputs: usize,
     mut back: Linear<'_, A>,
-    mut ahead: Linear<'_, A>,
+    mut ahead: Linear<'_, B>,
 ) -> Result<usize, Fault> {
     let mut random = Random::new(options.seed);
     // Only its point is used: the identity needs no function values.
@@ -119,8 +132,8 @@ fn run<A: Number>(
     let relative = options.bound * setting.eps;
     for (done, u) in us.iter().enumerate() {
         for (k, v) in vs.iter().enumerate() {
-            let from_vjp = claim(&v.image.value, &v.image.noise, &u.direction, relative);
-            let from_jvp = claim(&u.image.value, &u.image.noise, &v.direction, relative);
+            let from_vjp = claim(&v.image, &u.direction, relative);
+            let from_jvp = claim(&u.image, &v.direction, options.bound * B::EPS);
             let comparison = judge(from_vjp, from_jvp, setting.resolution);
             let (input, at) = super::vjp::where_is(&point, &u.direction);
             let output = match v.direction {
@@ -139,7 +152,7 @@ fn run<A: Number>(
     Ok(0)
 }
 
-fn judge(from_vjp: Claim, from_jvp: Claim, resolution: f64) -> Comparison {
+pub(super) fn judge(from_vjp: Claim, from_jvp: Claim, resolution: f64) -> Comparison {
     let bar = from_vjp.slack + from_jvp.slack;
     let scale = from_vjp.scale.max(from_jvp.scale);
     let gap = (from_vjp.value - from_jvp.value).abs();
@@ -152,6 +165,7 @@ fn judge(from_vjp: Claim, from_jvp: Claim, resolution: f64) -> Comparison {
         numeric: from_jvp.value,
         bar,
         sides: None,
+        hidden: false,
         ladder: Ladder::default(),
     }
 }

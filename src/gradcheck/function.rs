@@ -12,6 +12,7 @@ pub(super) enum Fault {
     Impure(String),
     NonDeterministic(String),
     NonFinite(String),
+    Nonlinear(String),
 }
 
 /// What outputs hold before a call: two patterns, so that an element left alone shows.
@@ -23,6 +24,9 @@ const SAMPLES: usize = 4;
 /// With how many steps, for small functions and for large ones: with one step in ten, rounding errors happen to
 /// repeat; among many outputs that does not matter.
 const ROUNDS: [usize; 2] = [4, 2];
+
+/// By which powers of two the steps grow where nothing moved.
+const GROWTH: [i32; 3] = [4, 8, 12];
 
 /// More outputs than this are many.
 const MANY: usize = 4096;
@@ -226,43 +230,70 @@ impl<'a, N: Number> Function<'a, N> {
     /// function rounds anew, small enough that a smooth function's own fourth difference vanishes, and odd so
     /// that rounding errors do not repeat from one to the next.
     fn measure_noise(&mut self, random: &mut Random) {
-        self.fourth = vec![0.0; self.spread * self.value.len()];
+        let mut fourth = vec![0.0; self.spread * self.value.len()];
         for round in 0..self.spread / SAMPLES {
-            let moves: Vec<f64> = (0..self.len())
-                .map(|j| {
-                    let odd = ((random.next() % N::MOVE) | (N::MOVE / 2) | 1) as f64;
-                    match self.at(j) {
-                        0.0 => 0.0,
-                        x => random.sign() * odd * N::EPS * power(exponent(x)),
-                    }
-                })
-                .collect();
-            for t in 0..SAMPLES + 4 {
-                let offset = t as f64 - (SAMPLES / 2 + 2) as f64;
-                let mut start = 0;
-                for (work, base) in self.work.iter_mut().zip(&self.base) {
-                    for (w, (&x, step)) in work.iter_mut().zip(base.iter().zip(&moves[start..])) {
-                        *w = if *step == 0.0 { x } else { N::narrow(x.widen() + step * offset) };
-                    }
-                    start += base.len();
+            self.fourth_differences(0, round, self.spread, &mut fourth, random);
+        }
+        for ((noise, fourth), y) in self.noise.iter_mut().zip(fourth.chunks(self.spread)).zip(&self.value) {
+            *noise = rounding(fourth).max(N::EPS * y.widen().abs());
+        }
+        self.fourth = fourth;
+        // Where nothing moved at all the function rounds its inputs to a coarser grid first, as x + 1e8 does.
+        let stays = |f: &[f64]| f.iter().all(|d| *d == 0.0);
+        let mut still: Vec<bool> = self.fourth.chunks(self.spread).map(stays).collect();
+        for further in GROWTH {
+            if still.len() > MANY || !still.contains(&true) {
+                break;
+            }
+            let mut extra = vec![0.0; SAMPLES * still.len()];
+            self.fourth_differences(further, 0, SAMPLES, &mut extra, random);
+            for ((still, noise), fourth) in still.iter_mut().zip(&mut self.noise).zip(extra.chunks(SAMPLES)) {
+                if *still && !stays(fourth) {
+                    *noise = noise.max(rounding(fourth));
+                    *still = false;
                 }
-                self.evaluate(0);
-                let values = self.buffers[0].iter().zip(&self.value);
-                for (fourth, (now, before)) in self.fourth.chunks_mut(self.spread).zip(values) {
-                    // Relative to the value at the point, so that the differences are exact.
-                    let y = now.widen() - before.widen();
-                    for k in t.saturating_sub(4)..=t.min(SAMPLES - 1) {
-                        fourth[round * SAMPLES + k] += [1.0, -4.0, 6.0, -4.0, 1.0][t - k] * y;
-                    }
+            }
+        }
+    }
+
+    /// Adds one round of differences; the steps are 2^`further` times the usual ones.
+    fn fourth_differences(
+        &mut self,
+        further: i32,
+        round: usize,
+        spread: usize,
+        fourth: &mut [f64],
+        random: &mut Random,
+    ) {
+        let moves: Vec<f64> = (0..self.len())
+            .map(|j| {
+                let odd = ((random.next() % N::MOVE) | (N::MOVE / 2) | 1) as f64;
+                match self.at(j) {
+                    0.0 => 0.0,
+                    x => random.sign() * odd * N::EPS * power(exponent(x) + further),
+                }
+            })
+            .collect();
+        for t in 0..SAMPLES + 4 {
+            let offset = t as f64 - (SAMPLES / 2 + 2) as f64;
+            let mut start = 0;
+            for (work, base) in self.work.iter_mut().zip(&self.base) {
+                for (w, (&x, step)) in work.iter_mut().zip(base.iter().zip(&moves[start..])) {
+                    *w = if *step == 0.0 { x } else { N::narrow(x.widen() + step * offset) };
+                }
+                start += base.len();
+            }
+            self.evaluate(0);
+            let values = self.buffers[0].iter().zip(&self.value);
+            for (fourth, (now, before)) in fourth.chunks_mut(spread).zip(values) {
+                // Relative to the value at the point, so that the differences are exact.
+                let y = now.widen() - before.widen();
+                for k in t.saturating_sub(4)..=t.min(SAMPLES - 1) {
+                    fourth[round * SAMPLES + k] += [1.0, -4.0, 6.0, -4.0, 1.0][t - k] * y;
                 }
             }
         }
         self.reset();
-        for ((noise, fourth), y) in
-            self.noise.iter_mut().zip(self.fourth.chunks(self.spread)).zip(&self.value)
-        {
-            *noise = rounding(fourth).max(N::EPS * y.widen().abs());
-        }
     }
 
     /// The weights as a functional, with the rounding error measured of this very sum: errors that all outputs
@@ -273,6 +304,17 @@ impl<'a, N: Number> Function<'a, N> {
             sums.iter_mut().zip(fourth).for_each(|(s, d)| *s += v * d);
         }
         Functional::Weighted(weights, rounding(&sums))
+    }
+
+    /// The size of what is read off at the point.
+    pub(super) fn size(&self, functional: Functional<'_>) -> f64 {
+        match functional {
+            Functional::Entry(i) => self.value(i).abs(),
+            Functional::Weighted(v, _) => {
+                let square = |(v, y): (&f64, &N)| v * y.widen() * v * y.widen();
+                Float::sqrt(v.iter().zip(&self.value).map(square).sum::<f64>())
+            }
+        }
     }
 
     /// How many coordinates all inputs have together.

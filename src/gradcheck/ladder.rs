@@ -13,14 +13,14 @@ const COLUMNS: usize = 7;
 
 /// One step of the ladder.
 #[derive(Clone, Copy)]
-struct Step {
-    h: f64,
+pub(super) struct Step {
+    pub(super) h: f64,
     /// The central difference.
-    d: f64,
+    pub(super) d: f64,
     /// Right minus left one-sided difference: tends to 0 with h exactly where there is no kink.
     s: f64,
     /// The rounding error of `d`.
-    noise: f64,
+    pub(super) noise: f64,
     table: [f64; COLUMNS],
     spread: [f64; COLUMNS],
     carried: [f64; COLUMNS],
@@ -134,9 +134,14 @@ impl Ladder {
         })
     }
 
-    /// No step changed anything.
-    pub(super) fn still(&self) -> bool {
-        self.steps.iter().all(|step| step.d == 0.0 && step.s == 0.0)
+    /// No step, from the largest on, changed anything beyond rounding.
+    pub(super) fn flat(&self) -> bool {
+        self.steps.iter().all(|step| step.d.abs() <= 6.0 * step.noise && step.s.abs() <= 12.0 * step.noise)
+    }
+
+    /// The smallest step.
+    pub(super) fn last(&self) -> Option<&Step> {
+        self.steps.last()
     }
 
     /// The steepest slope seen on the way from the point: the scale of a derivative that is zero there.

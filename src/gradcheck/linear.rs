@@ -3,7 +3,7 @@
 use alloc::{format, vec, vec::Vec};
 
 use super::function::{Fault, audit, changed};
-use super::number::{Number, Random};
+use super::number::{Number, Random, power};
 
 type Call<'a, A> = &'a mut dyn FnMut(&mut [Vec<A>], &mut [Vec<A>], &mut [Vec<A>]);
 
@@ -17,6 +17,16 @@ const SAFETY: [f64; 2] = [8.0, 2.0];
 /// No more than this many units of the largest entry is put down to rounding.
 const MOST: f64 = 256.0;
 
+/// How many points nearby and sign patterns show the rounding and the scale, for small results and for large ones:
+/// a rounding error that all entries share is sampled once a point.
+const SAMPLES: [(usize, usize); 2] = [(4, 3), (2, 1)];
+
+/// More entries than this are many.
+const MANY: usize = 4096;
+
+/// A linear map scales with its argument to within this, far beyond rounding; more is an error of its own.
+const NONLINEAR: f64 = 1.0 / 4096.0;
+
 /// A vjp (from outputs to inputs) or a jvp (from inputs to outputs) at a fixed point.
 pub(super) struct Linear<'a, A> {
     what: &'static str,
@@ -29,10 +39,11 @@ pub(super) struct Linear<'a, A> {
     audited: bool,
 }
 
-/// A row or column of the Jacobian and the rounding error of each entry.
+/// A row or column of the Jacobian, the rounding error of each entry, and its size were its terms not to cancel.
 pub(super) struct Image {
     pub(super) value: Vec<f64>,
     pub(super) noise: Vec<f64>,
+    pub(super) scale: Vec<f64>,
 }
 
 impl<'a, A: Number> Linear<'a, A> {
@@ -89,7 +100,8 @@ impl<'a, A: Number> Linear<'a, A> {
     }
 
     /// The image of `v` and how far rounding carries it: from images of multiples of `v`, and from the
-    /// image at a point whose coordinates are off by one unit in the last place.
+    /// images at points whose coordinates are off by one unit in the last place. Its scale comes from images of `v`
+    /// with other signs.
     pub(super) fn image(&mut self, v: &[f64]) -> Result<Image, Fault> {
         let value = self.apply(v)?;
         let mut noise = vec![0.0_f64; value.len()];
@@ -99,19 +111,61 @@ impl<'a, A: Number> Linear<'a, A> {
                 *n = n.max(SAFETY[0] * (y.widen() / factor - x).abs());
             }
         }
-        for (work, base) in self.work.iter_mut().zip(&self.base) {
-            for (w, x) in work.iter_mut().zip(base) {
-                *w = x.neighbour(self.random.sign() > 0.0);
+        let (nearby, flips) = SAMPLES[usize::from(value.len() > MANY)];
+        for _ in 0..nearby {
+            for (work, base) in self.work.iter_mut().zip(&self.base) {
+                for (w, x) in work.iter_mut().zip(base) {
+                    *w = x.neighbour(self.random.sign() > 0.0);
+                }
+            }
+            let image = self.run(v, 0.0);
+            self.work.clone_from(&self.base);
+            for (n, (x, y)) in noise.iter_mut().zip(value.iter().zip(image?)) {
+                *n = n.max(SAFETY[1] * (y.widen() - x).abs());
             }
         }
-        let nearby = self.run(v, 0.0);
-        self.work.clone_from(&self.base);
-        let most = MOST * A::EPS * value.iter().fold(0.0, |m, x| x.abs().max(m));
-        for (n, (x, y)) in noise.iter_mut().zip(value.iter().zip(nearby?)) {
-            // A neighbour beyond a kink, or a map that is not linear, must not pass for rounding.
-            *n = n.max(SAFETY[1] * (y.widen() - x).abs()).min(most);
+        let mut scale: Vec<f64> = value.iter().map(|x| x.abs()).collect();
+        if v.iter().filter(|x| **x != 0.0).count() > 1 {
+            for _ in 0..flips {
+                let flipped: Vec<f64> = v.iter().map(|x| x * self.random.sign()).collect();
+                for (s, y) in scale.iter_mut().zip(self.run(&flipped, 0.0)?) {
+                    // Beyond a pole or an overflow there is no scale to learn.
+                    *s = if y.is_finite() { s.max(y.widen().abs()) } else { *s };
+                }
+            }
         }
-        Ok(Image { value, noise })
+        let most = MOST * A::EPS * scale.iter().fold(0.0, |m, x| x.max(m));
+        self.scales_with(v, &value, most)?;
+        // A neighbour beyond a kink must not pass for rounding.
+        noise.iter_mut().for_each(|n| *n = n.min(most));
+        Ok(Image { value, noise, scale })
+    }
+
+    /// Whether the image of a multiple of `v` is that multiple of the image: upstream gradients that are clipped,
+    /// dropped when small or squared are found here. Powers of two, so that nothing is put down to rounding.
+    fn scales_with(&mut self, v: &[f64], value: &[f64], most: f64) -> Result<(), Fault> {
+        for factor in [-power(A::SCALE), -power(-A::SCALE)] {
+            let scaled: Vec<f64> = v.iter().map(|x| x * factor).collect();
+            let image = self.run(&scaled, 0.0)?;
+            for (i, (x, y)) in value.iter().zip(image).enumerate() {
+                // Where the multiple overflows or loses bits nothing can be said.
+                if !y.is_finite()
+                    || (x * factor).abs() * A::EPS < A::min_positive_value().widen() && *x != 0.0
+                {
+                    continue;
+                }
+                let back = y.widen() / factor;
+                if (back - x).abs() > most.max(NONLINEAR * x.abs()) {
+                    return Err(Fault::Nonlinear(format!(
+                        "the {} is not linear in the vector it is given: element {i} is {x:e}, but for {factor:e} times \
+                         that vector {:e}, which is {factor:e} times {back:e}",
+                        self.what,
+                        y.widen()
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// From now on calls are not repeated: the audit is over.

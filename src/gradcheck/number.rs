@@ -22,6 +22,8 @@ pub trait Number: Float + Debug + sealed::Sealed + 'static {
     const EPS: f64;
     /// About how many units in the last place the points are apart at which rounding errors are measured.
     const MOVE: u64;
+    /// The power of two by which a vector is scaled up and down to see whether a derivative is linear in it.
+    const SCALE: i32;
     /// The value as `f64`, exactly.
     fn widen(self) -> f64;
     /// The nearest value of this type.
@@ -33,11 +35,12 @@ pub trait Number: Float + Debug + sealed::Sealed + 'static {
 }
 
 macro_rules! number {
-    ($t:ty, $move:expr) => {
+    ($t:ty, $move:expr, $scale:expr) => {
         impl Number for $t {
             const NAME: &'static str = stringify!($t);
             const EPS: f64 = <$t>::EPSILON as f64;
             const MOVE: u64 = $move;
+            const SCALE: i32 = $scale;
             fn widen(self) -> f64 {
                 self as f64
             }
@@ -56,8 +59,8 @@ macro_rules! number {
         }
     };
 }
-number!(f32, 1 << 9);
-number!(f64, 1 << 17);
+number!(f32, 1 << 9, 12);
+number!(f64, 1 << 17, 20);
 
 /// 2^e, exactly, for exponents of normal numbers; clamped there.
 pub(super) fn power(e: i32) -> f64 {

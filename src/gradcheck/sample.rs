@@ -37,26 +37,31 @@ pub(super) fn weights(outputs: usize, random: &mut Random) -> Vec<f64> {
     (0..outputs).map(|_| random.weight()).collect()
 }
 
-/// Splits indices by the magnitude of `size`: zeros, and the rest into halves by exponent where the
-/// magnitudes differ enough (8 binades) for the large to drown the small.
+/// How many binades a band of magnitudes spans, where no more than `BANDS` are needed for that.
+const WIDTH: i32 = 12;
+
+/// The most bands that magnitudes are split into.
+const BANDS: i32 = 12;
+
+/// Splits indices by the magnitude of `size`: zeros, and the rest into bands of equal width in the exponent where
+/// the magnitudes differ enough (8 binades) for the large to drown the small.
 pub(super) fn bands(size: impl Fn(usize) -> f64, count: usize) -> Vec<Vec<usize>> {
+    let (zeros, others): (Vec<usize>, Vec<usize>) = (0..count).partition(|&i| size(i) == 0.0);
     let mut bands = Vec::new();
-    let zeros: Vec<usize> = (0..count).filter(|&i| size(i) == 0.0).collect();
-    let mut others: Vec<(i32, usize)> =
-        (0..count).filter(|&i| size(i) != 0.0).map(|i| (exponent(size(i)), i)).collect();
+    let ends = others
+        .iter()
+        .map(|&i| exponent(size(i)))
+        .fold((i32::MAX, i32::MIN), |(l, h), e| (l.min(e), h.max(e)));
+    if others.len() > 1 && ends.1 - ends.0 > 8 {
+        let range = ends.1 - ends.0 + 1;
+        let number = (range / WIDTH + 1).clamp(2, BANDS);
+        let width = (range + number - 1) / number;
+        bands.resize(number as usize, Vec::new());
+        others.iter().for_each(|&i| bands[((exponent(size(i)) - ends.0) / width) as usize].push(i));
+        bands.retain(|band| !band.is_empty());
+    }
     if !zeros.is_empty() && !others.is_empty() {
         bands.push(zeros);
-    }
-    let ends = others.iter().fold((i32::MAX, i32::MIN), |(l, h), &(e, _)| (l.min(e), h.max(e)));
-    if others.len() > 1 && ends.1 - ends.0 > 8 {
-        let half = others.len().div_ceil(2);
-        others.sort_unstable();
-        bands.extend(others.chunks(half).map(|chunk| chunk.iter().map(|&(_, i)| i).collect()));
-        // The very smallest, on their own: saturated or masked entries are often few.
-        let low = others.partition_point(|&(e, _)| e <= ends.0 + 8);
-        if low < half {
-            bands.push(others[..low].iter().map(|&(_, i)| i).collect());
-        }
     }
     bands
 }

@@ -4,6 +4,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 
 use super::compare::{Comparison, Coverage, Outcome, Tally, claim, compare};
 use super::function::{Call, Direction, Fault, Function, Functional};
+use super::kinks::Kinks;
 use super::linear::{Image, Linear};
 use super::number::{Number, Random};
 use super::sample::{bands, coordinates, restricted, scales, signed, support, weights};
@@ -115,10 +116,15 @@ fn run<N: Number, A: Number>(
 
     let relative = options.bound * setting.eps;
     let mut jacobian = vec![0.0; if full { function.len() * outputs } else { 0 }];
-    let total = directions.len();
-    // The parts: single coordinates in full mode, bands of outputs in sampled mode.
-    let mut coverage = Coverage::new(if full { total - dense.min(total) } else { weightings.len() - whole });
-    for (done, direction) in directions.iter().enumerate() {
+    // The parts: single coordinates in full mode, bands of outputs in sampled mode, or all of them.
+    let parts = if full { directions.len() - dense.min(directions.len()) } else { weightings.len() - whole };
+    let mut coverage = Coverage::new(parts.max(usize::from(!full)));
+    let mut kinks = Kinks::new(function.len(), options.seed);
+    let mut done = 0;
+    while done < directions.len() {
+        let smooth = kinks.without_known(&directions[done]);
+        directions[done] = smooth;
+        let direction = &directions[done];
         // A single coordinate in sampled mode is compared on the output that it moves most, too.
         let lively = match direction {
             Direction::Coordinate(_) if !full => liveliest(&mut function, direction),
@@ -138,11 +144,32 @@ fn run<N: Number, A: Number>(
         let rows: Vec<&Image> = images[..count].iter().chain(&extra).collect();
         let looked: Vec<Functional<'_>> =
             functionals[..count].iter().copied().chain(lively.map(Functional::Entry)).collect();
-        let results = compare_rows(&mut function, direction, &looked, &rows, relative, setting.resolution);
+        let mut results =
+            compare_rows(&mut function, direction, &looked, &rows, relative, setting.resolution);
+        if !full && !single && kinks.to_search(&results) {
+            let rows: Vec<&Image> = images[..whole].iter().collect();
+            let mut look = |function: &mut Function<'_, N>, direction: &Direction| {
+                Ok(compare_rows(
+                    function,
+                    direction,
+                    &functionals[..whole],
+                    &rows,
+                    relative,
+                    setting.resolution,
+                ))
+            };
+            kinks.search(&mut function, direction, &mut look)?;
+            directions.extend(kinks.found.drain(..).map(Direction::Coordinate));
+            continue;
+        }
+        if !single {
+            results.iter_mut().for_each(Comparison::open_between_kinks);
+        }
         if done < dense {
             results[..whole].iter().for_each(|result| coverage.whole(result));
             if !full {
-                (whole..count).for_each(|k| coverage.part(k - whole, results[k..=k].iter()));
+                let first = if parts == 0 { 0 } else { whole };
+                (first..count).for_each(|k| coverage.band((k - first).min(parts.max(1) - 1), &results[k]));
             }
         } else if full {
             coverage.part(done - dense, results.iter());
@@ -159,8 +186,9 @@ fn run<N: Number, A: Number>(
                 return Ok((function.evaluations, None));
             }
         }
+        done += 1;
         if let Some(progress) = options.progress {
-            progress(Progress { done: done + 1, total });
+            progress(Progress { done, total: directions.len() });
         }
     }
     tally.seen(coverage.complete());
@@ -203,7 +231,7 @@ fn compare_rows<N: Number>(
     relative: f64,
     resolution: f64,
 ) -> Vec<Comparison> {
-    let claims: Vec<_> = rows.iter().map(|row| claim(&row.value, &row.noise, direction, relative)).collect();
+    let claims: Vec<_> = rows.iter().map(|row| claim(row, direction, relative)).collect();
     compare(function, direction, functionals, &claims, resolution, |residual| {
         rows.iter().map(|row| residual.iter().map(|&(j, off)| row.value[j] * off).sum()).collect()
     })

@@ -9,6 +9,8 @@ use lossprep::gradcheck::{
 use num_traits::Float;
 use std::cell::Cell;
 
+mod traps;
+
 /// One gradient and what must be said of it.
 pub(crate) struct Entry {
     /// What it is, and for wrong ones what is wrong.
@@ -813,7 +815,9 @@ fn below_f32(list: &mut List) {
 pub(crate) fn catalogue() -> Vec<Entry> {
     let mut list = List::default();
     wrong(&mut list);
+    traps::wrong(&mut list);
     right(&mut list);
+    traps::right(&mut list);
     below_f32(&mut list);
     list.0
 }
