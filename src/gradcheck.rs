@@ -2,7 +2,10 @@
 //!
 //! Checks a hand-written derivative of any function over slices against numeric derivatives: [`check_vjp`] for
 //! vector-Jacobian products (backward), [`check_jvp`] for Jacobian-vector products (forward), [`check_adjoint`]
-//! for the two against each other, [`check_second_order`] for the backward of a backward.
+//! for the two against each other, [`check_second_order`] for the backward of a backward. An `f32` derivative is
+//! measured on its `f64` twin where there is one ([`check_vjp_twin`] and the like). A function generic over
+//! `num_traits::Float` needs no steps: [`check_vjp_dual`] runs it on [`Dual`] numbers, [`check_vjp_complex_step`] on
+//! [`Complex`] ones.
 //!
 //! ```
 //! use lossprep::gradcheck::{check_vjp, Options};
@@ -25,6 +28,10 @@
 //!   Where rounding keeps x ± h from being reached, the slope along the realised step is compared.
 //! * **The analytic side** has an error bar too: the kernel's stated [bound](Options::bound) and what
 //!   scaling the upstream gradient and moving the inputs by a unit in the last place shows.
+//! * **A second look**: where the ladder of steps has settled, a step far below it that is no power of two must see the
+//!   same slope: functions rounded to a grid, or periodic in powers of two, look smooth to the ladder alone.
+//! * **Linearity**: the derivative must scale with the vector it is given, up and down by 2²⁰ (2¹² in f32): upstream
+//!   gradients that are clipped or dropped when small are a `Fail`.
 //! * **Verdict**: a difference beyond the sum of both bars is a `Fail`, however small it is in absolute terms. A bar
 //!   wider than the [resolution](Options::resolution) asked for is `Inconclusive`, not a pass. There is no
 //!   absolute tolerance anywhere.
@@ -32,13 +39,18 @@
 //! # What is compared
 //! In full mode every entry of the Jacobian, and random directions. In sampled mode seeded random directions, in
 //! units of one common step and in units of each coordinate, against random and magnitude-banded weightings of the
-//! outputs, directions restricted to the large, the small and the zero entries of the gradient, and single coordinates
-//! (largest, smallest and random of input and gradient). A sampled failure is bisected down to a coordinate.
+//! outputs, directions restricted to the entries of the gradient of each magnitude and to its zeros, and single
+//! coordinates (largest, smallest and random of input and gradient). A sampled failure is bisected down to a coordinate,
+//! a kink to the coordinates that cause it: they are looked at on their own, and the rest without them.
 //!
 //! # Limits
 //! What a function's own rounding hides, differences cannot see: 1 − e⁻⁴⁰ does not move when its argument does.
 //! Such entries are counted as [`unresolved`](Report::unresolved), and gross errors in them are still found.
 //! Infinite inputs are held fixed.
+//!
+//! What sampling averages away, it cannot see either: among a million entries of like size an error in one of them
+//! counts by its share of the whole, about a thousandth of itself. Of many inputs at the same kink a few are looked
+//! at. Sampled functions whose second derivative jumps in many inputs at once may be `Inconclusive`.
 
 mod adjoint;
 mod compare;

@@ -15,8 +15,17 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::strategy::{BoxedStrategy, Union};
 
+#[doc(hidden)]
+pub use proptest;
+
 use crate::Layout;
 use crate::gradcheck::Number;
+
+/// How the macros run: the row that fails is shrunk and printed, and no file is written.
+#[doc(hidden)]
+pub fn config() -> proptest::test_runner::Config {
+    proptest::test_runner::Config { failure_persistence: None, ..Default::default() }
+}
 
 /// Ordinary values nine times in ten, `special` ones otherwise.
 fn mixed<T: Number>(scale: f64, special: &[T]) -> BoxedStrategy<T> {
@@ -26,6 +35,14 @@ fn mixed<T: Number>(scale: f64, special: &[T]) -> BoxedStrategy<T> {
 }
 
 /// Rows of logits: ordinary ones, and zeros of both signs, infinities, NaN, subnormals and the largest numbers.
+///
+/// ```
+/// use lossprep::strategies;
+/// use proptest::prelude::*;
+/// proptest!(|(x in strategies::logits::<f32>(1..20))| {
+///     prop_assert!((1..20).contains(&x.len()));
+/// });
+/// ```
 pub fn logits<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
     let (zero, tiny) = (T::zero(), T::min_positive_value());
     let special = [
@@ -45,11 +62,27 @@ pub fn logits<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
 }
 
 /// Finite rows of logits, for gradients, which exist only there.
+///
+/// ```
+/// use lossprep::strategies;
+/// use proptest::prelude::*;
+/// proptest!(|(x in strategies::finite_logits::<f64>(1..20))| {
+///     prop_assert!(x.iter().all(|x| x.is_finite()));
+/// });
+/// ```
 pub fn finite_logits<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
     vec(mixed(8.0, &[T::zero(), T::narrow(20.0), T::narrow(-20.0), T::narrow(0.5)]), len).boxed()
 }
 
 /// Feature vectors to normalise: ordinary ones, and elements whose squares overflow, underflow or are no numbers.
+///
+/// ```
+/// use lossprep::strategies;
+/// use proptest::prelude::*;
+/// proptest!(|(x in strategies::features::<f64>(3..4))| {
+///     prop_assert_eq!(x.len(), 3);
+/// });
+/// ```
 pub fn features<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
     let huge = T::max_value() / T::narrow(4.0);
     let tiny = T::min_positive_value();
@@ -59,6 +92,14 @@ pub fn features<T: Number>(len: Range<usize>) -> BoxedStrategy<Vec<T>> {
 }
 
 /// Ranges (lo, hi), lo ≤ hi, both finite: also empty ones, symmetric ones, and such that hi − lo overflows.
+///
+/// ```
+/// use lossprep::strategies;
+/// use proptest::prelude::*;
+/// proptest!(|((lo, hi) in strategies::ranges::<f32>())| {
+///     prop_assert!(lossprep::Range::new(lo, hi).is_ok());
+/// });
+/// ```
 pub fn ranges<T: Number>() -> BoxedStrategy<(T, T)> {
     let special = [T::zero(), T::one(), -T::one(), T::max_value(), T::min_value(), T::min_positive_value()];
     let any_two = (mixed(10.0, &special), mixed(10.0, &special));
@@ -69,6 +110,14 @@ pub fn ranges<T: Number>() -> BoxedStrategy<(T, T)> {
 }
 
 /// Layouts of up to `largest` in each dimension, zero included.
+///
+/// ```
+/// use lossprep::strategies;
+/// use proptest::prelude::*;
+/// proptest!(|(layout in strategies::layouts(4))| {
+///     prop_assert!(layout.elements() <= 64);
+/// });
+/// ```
 pub fn layouts(largest: usize) -> BoxedStrategy<Layout> {
     let side = 0..=largest;
     (side.clone(), side.clone(), side)
@@ -77,6 +126,14 @@ pub fn layouts(largest: usize) -> BoxedStrategy<Layout> {
 }
 
 /// Upstream gradients of `len` elements: zeros, single ones among zeros, large, small and not finite.
+///
+/// ```
+/// use lossprep::strategies;
+/// use proptest::prelude::*;
+/// proptest!(|(g in strategies::upstream::<f32>(5))| {
+///     prop_assert_eq!(g.len(), 5);
+/// });
+/// ```
 pub fn upstream<T: Number>(len: usize) -> BoxedStrategy<Vec<T>> {
     let huge = T::max_value() / T::narrow(1024.0);
     let special =
@@ -95,6 +152,12 @@ pub fn upstream<T: Number>(len: usize) -> BoxedStrategy<Vec<T>> {
 }
 
 /// Whether `a` and `b` are the same number to `ulps` units in the last place of the larger: NaN equals NaN.
+///
+/// ```
+/// use lossprep::strategies::close;
+/// assert!(close(1.0_f32, 1.0 + f32::EPSILON, 1.0) && close(f32::NAN, f32::NAN, 0.0));
+/// assert!(!close(1.0_f32, 1.001, 4.0) && !close(f32::INFINITY, f32::MAX, 4.0));
+/// ```
 pub fn close<T: Number>(a: T, b: T, ulps: f64) -> bool {
     if a.is_nan() || b.is_nan() || a.is_infinite() || b.is_infinite() {
         return a == b || a.is_nan() && b.is_nan();
@@ -121,12 +184,12 @@ pub fn close<T: Number>(a: T, b: T, ulps: f64) -> bool {
 #[macro_export]
 macro_rules! check_against_reference {
     ($op:expr, $reference:expr, $rows:expr, $ulps:expr) => {
-        ::proptest::proptest!(|(x in $rows)| {
+        $crate::strategies::proptest::proptest!($crate::strategies::config(), |(x in $rows)| {
             let (mut y, mut wanted) = (x.clone(), x.clone());
             ($op)(&x, &mut y);
             ($reference)(&x, &mut wanted);
             for (i, (&a, &b)) in y.iter().zip(&wanted).enumerate() {
-                ::proptest::prop_assert!(
+                $crate::strategies::proptest::prop_assert!(
                     $crate::strategies::close(a, b, $ulps),
                     "element {i}: {a:?}, but the reference gives {b:?}"
                 );
@@ -149,7 +212,7 @@ macro_rules! check_against_reference {
 #[macro_export]
 macro_rules! check_gradient_of {
     ($op:expr, $vjp:expr, $rows:expr) => {
-        ::proptest::proptest!(|(x in $rows)| {
+        $crate::strategies::proptest::proptest!($crate::strategies::config(), |(x in $rows)| {
             let report = $crate::gradcheck::check_vjp(
                 &$crate::gradcheck::Options::default(),
                 &[&x],
@@ -157,7 +220,7 @@ macro_rules! check_gradient_of {
                 |x, y| ($op)(&x[0], y),
                 |x, g, dx| ($vjp)(&x[0], g, &mut dx[0]),
             );
-            ::proptest::prop_assert!(report.is_right(), "{report}");
+            $crate::strategies::proptest::prop_assert!(report.is_right(), "{report}");
         })
     };
 }

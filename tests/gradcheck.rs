@@ -4,7 +4,9 @@
 mod catalogue;
 
 use catalogue::{Entry, values};
-use lossprep::gradcheck::{Mode, Options, Progress, Report, Verdict, check_jvp, check_vjp};
+use lossprep::gradcheck::{
+    Mode, Options, Progress, Report, Verdict, check_adjoint, check_jvp, check_vjp, check_vjp_dual,
+};
 use std::cell::Cell;
 
 /// Runs entries, prints the table and returns the misses.
@@ -145,6 +147,193 @@ fn the_message_says_what_a_wrong_jacobian_looks_like() {
         dx.iter_mut().for_each(|d| *d *= 2.0);
     });
     assert!(double.contains("a factor too many"), "{double}");
+}
+
+/// What a report says about a Jacobian as a whole, from the vjp of a 7-element softmax.
+fn hint(vjp: fn(&[f64], &[f64], &mut [f64])) -> String {
+    let x: Vec<f64> = values(7, 1.5);
+    let forward = |x: &mut [Vec<f64>], y: &mut [f64]| catalogue::softmax(&x[0], y);
+    let report = check_vjp(&Options::default(), &[&x], 7, forward, |x, g, dx| vjp(&x[0], g, &mut dx[0]));
+    assert_eq!(report.verdict, Verdict::Fail, "{report}");
+    let worst = report.worst.expect("a failure has a worst entry");
+    // Where every entry is compared, an entry is named.
+    assert!(worst.input.is_some() && worst.output.is_some());
+    worst.meaning
+}
+
+#[test]
+fn the_hint_names_what_went_wrong() {
+    let dropped = hint(|x, g, dx| {
+        catalogue::softmax(x, dx);
+        dx.iter_mut().zip(g).for_each(|(d, g)| *d *= g);
+    });
+    assert!(dropped.contains("a sum over all elements is missing or wrong"), "{dropped}");
+    let shifted = hint(|x, g, dx| {
+        catalogue::softmax_vjp(x, g, dx);
+        dx.rotate_left(1);
+    });
+    assert!(shifted.contains("off by one"), "{shifted}");
+    let direct = hint(|x, g, dx| {
+        let mut y = vec![0.0; x.len()];
+        catalogue::softmax(x, &mut y);
+        catalogue::softmax_vjp(x, g, dx);
+        (0..x.len()).for_each(|i| dx[i] -= g[i] * y[i]);
+    });
+    assert!(direct.contains("on the diagonal only"), "{direct}");
+    let one = hint(|x, g, dx| {
+        catalogue::softmax_vjp(x, g, dx);
+        dx[4] *= 1.5;
+    });
+    assert!(one.contains("only the derivatives in input element 4"), "{one}");
+    let mean = hint(|x, g, dx| {
+        catalogue::softmax_vjp(x, g, dx);
+        dx.iter_mut().for_each(|d| *d /= 7.0);
+    });
+    assert!(mean.contains("1/7"), "{mean}");
+}
+
+#[test]
+fn a_transposed_jacobian_is_recognised() {
+    let a = |i: usize, j: usize| (1 + 3 * i + j * j) as f64;
+    let report = check_vjp(
+        &Options::default(),
+        &[&[0.5, -1.0, 2.0]],
+        3,
+        |x, y| (0..3).for_each(|i| y[i] = (0..3).map(|j| a(i, j) * x[0][j]).sum()),
+        |_, g, dx| (0..3).for_each(|j| dx[0][j] = (0..3).map(|i| a(j, i) * g[i]).sum()),
+    );
+    assert!(report.to_string().contains("transposed"), "{report}");
+}
+
+#[test]
+fn a_derivative_must_be_linear_in_what_it_is_given() {
+    let clipped = check_vjp(
+        &Options::default(),
+        &[&[0.5_f64, -1.0]],
+        2,
+        |x, y| (0..2).for_each(|i| y[i] = x[0][i].exp()),
+        |x, g, dx| (0..2).for_each(|i| dx[0][i] = x[0][i].exp() * g[i].clamp(-100.0, 100.0)),
+    );
+    assert_eq!(clipped.verdict, Verdict::Fail);
+    assert!(clipped.to_string().contains("not linear in the vector it is given"), "{clipped}");
+}
+
+#[test]
+fn the_verdicts_say_why() {
+    let one = |forward: fn(f64) -> f64, vjp: fn(f64, f64) -> f64, x: f64| {
+        check_vjp(
+            &Options::default(),
+            &[&[x]],
+            1,
+            |x, y| y[0] = forward(x[0][0]),
+            |x, g, dx| dx[0][0] = vjp(x[0][0], g[0]),
+        )
+    };
+    // The function exists to the right of 0 only.
+    let edge = one(|x| x.powf(1.5), |x, g| 1.5 * g * x.sqrt(), 0.0);
+    assert_eq!(edge.verdict, Verdict::Inconclusive, "{edge}");
+    assert!(edge.reason.contains("not finite, or not differentiable, nearby"), "{edge}");
+    // 1e17 + x moves in steps of 16.
+    let hidden = one(|x| (1e17 + x) * 1e-17, |_, g| 1e-17 * g, 0.5);
+    assert_eq!(hidden.verdict, Verdict::Inconclusive, "{hidden}");
+    assert!(hidden.reason.contains("rounding errors"), "{hidden}");
+    let infinite = one(|x| 1.0 / x, |x, g| -g / (x * x), 0.0);
+    assert_eq!(infinite.verdict, Verdict::NonFinite);
+    assert_eq!(infinite.reason, "output 0 of the function is inf");
+    let unwritten = check_vjp(
+        &Options::default(),
+        &[&[1.0, 2.0]],
+        1,
+        |x, y| y[0] = x[0][0] * x[0][1],
+        |x, g, dx| dx[0][0] = g[0] * x[0][1],
+    );
+    assert_eq!(
+        (unwritten.verdict, unwritten.reason.as_str()),
+        (Verdict::Impure, "the vjp: element 1 is never written")
+    );
+    let runs = Cell::new(0.0);
+    let drifting = check_vjp(
+        &Options::default(),
+        &[&[1.0]],
+        1,
+        |x, y| {
+            runs.set(runs.get() + 1.0);
+            y[0] = x[0][0] + runs.get();
+        },
+        |_, g, dx| dx[0][0] = g[0],
+    );
+    assert_eq!(drifting.verdict, Verdict::NonDeterministic, "{drifting}");
+    assert!(drifting.reason.starts_with("the function: element 0 is "), "{drifting}");
+}
+
+#[test]
+fn adjoints_are_compared_without_a_step() {
+    let report = check_adjoint(
+        &Options::default(),
+        &[&[0.5, 2.0]],
+        1,
+        |x, g, dx| dx[0].iter_mut().zip(&x[0]).for_each(|(d, x)| *d = 2.0 * x * g[0]),
+        |x, u, dy| dy[0] = 2.0 * (x[0][0] * u[0][0] - x[0][1] * u[0][1]),
+    );
+    assert_eq!(report.verdict, Verdict::Fail);
+    let worst = report.worst.expect("a failure has a worst entry");
+    assert_eq!((worst.input, worst.output), (Some((0, 1)), Some(0)));
+    assert_eq!((worst.analytic, worst.numeric, worst.steps.len()), (4.0, -4.0, 0));
+}
+
+#[test]
+fn dual_numbers_see_what_differences_cannot() {
+    // 1 − e⁻⁴⁰ does not move; its derivative is known all the same.
+    fn saturated<T: num_traits::Float>(x: T) -> T {
+        T::one() / (T::one() + (-x).exp())
+    }
+    let check = |factor: f64| {
+        check_vjp_dual(
+            &Options::default(),
+            &[&[40.0_f64]],
+            1,
+            |x, y| y[0] = saturated(x[0][0]),
+            |x, g, dx| {
+                let e = (-x[0][0]).exp();
+                dx[0][0] = factor * g[0] * e / ((1.0 + e) * (1.0 + e));
+            },
+        )
+    };
+    assert_eq!(check(1.0).verdict, Verdict::Pass);
+    assert_eq!(check(1.000_01).verdict, Verdict::Fail);
+}
+
+/// The README's example prints what the README says.
+#[test]
+fn the_readme_shows_the_message() {
+    use lossprep::reference::softmax;
+    let report = check_vjp(
+        &Options::default(),
+        &[&[0.3_f64, -1.2, 0.5]],
+        3,
+        |x, y| softmax(&x[0], y),
+        |x, g, dx| {
+            let mut y = [0.0; 3];
+            softmax(&x[0], &mut y);
+            (0..3).for_each(|i| dx[0][i] = y[i] * g[i]);
+        },
+    );
+    let readme = include_str!("../README.md");
+    // The last digits of exp are the platform's: compared are the words and the leading digits.
+    for line in report.to_string().lines() {
+        let head: String = line.chars().take(34).collect();
+        assert!(readme.contains(&head), "the README lacks {head:?} of\n{report}");
+    }
+}
+
+/// The table kept in the docs is that of the catalogue.
+#[test]
+fn the_docs_list_the_catalogue() {
+    let docs = include_str!("../docs/gradcheck-catalogue.md");
+    for entry in catalogue::catalogue() {
+        let row = format!("{:<62} {:>7}  {}", entry.name, entry.len, entry.expected[0]);
+        assert!(docs.lines().any(|line| line == row), "the table lacks {row:?}");
+    }
 }
 
 #[test]

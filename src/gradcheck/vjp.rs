@@ -328,10 +328,24 @@ fn pattern(analytic: &[Image], numeric: &[f64], columns: usize) -> Option<String
             ));
         }
     }
+    let error = |i: usize, j: usize| analytic[i].value[j] - at(i, j);
+    let small = 1e-6 * largest;
     let wrong: Vec<(usize, usize)> = (0..rows)
         .flat_map(|i| (0..columns).map(move |j| (i, j)))
-        .filter(|&(i, j)| (analytic[i].value[j] - at(i, j)).abs() > 1e-6 * largest)
+        .filter(|&(i, j)| error(i, j).abs() > small)
         .collect();
+    let &(p, q) = wrong.iter().max_by(|a, b| error(a.0, a.1).abs().total_cmp(&error(b.0, b.1).abs()))?;
+    let ratio = analytic[p].value[q] / at(p, q);
+    if rows == 1 || explained(&|i, j| ratio * at(i, j)) {
+        // One factor says it all.
+        return None;
+    }
+    if columns > 1 && wrong.iter().all(|&(_, j)| j == q) {
+        return Some(format!("only the derivatives in input element {q} are wrong"));
+    }
+    if wrong.iter().all(|&(i, _)| i == p) {
+        return Some(format!("only the derivatives of output {p} are wrong"));
+    }
     if rows == columns && rows > 2 {
         if wrong.iter().all(|(i, j)| i == j) {
             return Some(String::from("wrong on the diagonal only: the direct term"));
@@ -340,5 +354,7 @@ fn pattern(analytic: &[Image], numeric: &[f64], columns: usize) -> Option<String
             return Some(String::from("wrong off the diagonal only: the coupling term is missing or wrong"));
         }
     }
-    None
+    let product = |i: usize, j: usize| at(i, j) + error(i, q) * error(p, j) / error(p, q);
+    explained(&product)
+        .then(|| String::from("the error is a product aᵢ·bⱼ: a sum over all elements is missing or wrong"))
 }
