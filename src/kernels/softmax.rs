@@ -46,7 +46,8 @@ pub enum EmptyRows {
     /// softmax 0, log_softmax −∞.
     #[default]
     Zeros,
-    /// softmax 1/len, log_softmax −log len.
+    /// softmax 1/len, log_softmax −log len. The saved result of such a row in which every element is kept
+    /// is that of equal logits, and so is its gradient.
     Uniform,
     /// NaN, as without a mask.
     Nan,

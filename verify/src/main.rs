@@ -47,7 +47,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs an operation on an array of yours and judges the result
-    Data(data::Options),
+    Data(Box<data::Options>),
     /// Makes one output of a report again, by the name that stands in brackets behind it
     Replay {
         /// operation:type:level:seed:batch:row:output
