@@ -417,7 +417,14 @@ mod tests {
         let text = table(&record);
         assert!(text.contains("f64 logsumexp") && text.contains("xsum") && !text.contains("NaN"), "{text}");
         let page = std::fs::read_to_string(&html).unwrap();
-        assert!(page.contains("<svg") && !page.contains("http") && !page.contains("NaN"));
+        assert!(page.contains("f64") && !page.contains("http") && !page.contains("NaN"));
+        // One length makes no curve; two do.
+        assert!(!page.contains("<svg"));
+        let longer = record.rows.iter().map(|row| Row { extents: [1, 80, 1], ..row.clone() });
+        let mut two = Record { rows: record.rows.iter().cloned().chain(longer).collect(), ..record.clone() };
+        two.rows.sort_by_key(|row| (row.type_name.clone(), row.op.clone()));
+        let page = html::page(&two);
+        assert!(page.matches("<svg").count() == 6 && !page.contains("NaN") && !page.contains("http"));
         // Then a thousandth of the time: everything is slower by far.
         let mut faster = record.clone();
         for (name, figure) in faster.rows.iter_mut().flat_map(|r| &mut r.figures) {
