@@ -133,7 +133,7 @@ impl Level {
     pub fn outputs(self) -> usize {
         match self {
             Self::Quick => 40_000,
-            Self::Default => 600_000,
+            Self::Default => 400_000,
             Self::Full => 10_000_000,
         }
     }
