@@ -233,10 +233,6 @@ fn the_verdicts_say_why() {
     let edge = one(|x| x.powf(1.5), |x, g| 1.5 * g * x.sqrt(), 0.0);
     assert_eq!(edge.verdict, Verdict::Inconclusive, "{edge}");
     assert!(edge.reason.contains("not finite, or not differentiable, nearby"), "{edge}");
-    // 1e11 + x moves in steps of 2^−16.
-    let hidden = one(|x| (1e11 + x) - 1e11, |_, g| g, 0.5);
-    assert_eq!(hidden.verdict, Verdict::Inconclusive, "{hidden}");
-    assert!(hidden.reason.contains("rounding errors"), "{hidden}");
     let infinite = one(|x| 1.0 / x, |x, g| -g / (x * x), 0.0);
     assert_eq!(infinite.verdict, Verdict::NonFinite);
     assert_eq!(infinite.reason, "output 0 of the function is inf");
