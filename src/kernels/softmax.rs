@@ -975,10 +975,8 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
             #[inline(always)]
             |exponent| {
                 // y is at most 1 and takes a large power, g a small one.
-                let [up, down] = [exponent.max(T::zero()), exponent.min(T::zero())].map(
-                    #[inline(always)]
-                    |e| Vector::splat(s, T::MAGIC + e).pow2_floor(),
-                );
+                let up = Vector::splat(s, T::MAGIC + exponent.max(T::zero())).pow2_floor();
+                let down = Vector::splat(s, T::MAGIC + exponent.min(T::zero())).pow2_floor();
                 dot::<T, S>(
                     s,
                     a.steps(),
