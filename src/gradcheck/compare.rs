@@ -248,8 +248,9 @@ fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64) -> Compari
             0.0 => comparison.ladder.steepest(),
             scale => scale,
         };
-        // A constant: however far one goes, nothing moves by more than rounding.
-        Outcome::Agrees { resolved: comparison.ladder.flat() || bar <= resolution * scale }
+        // A constant: however far one goes, nothing moves by more than rounding, and no slope is claimed.
+        let constant = comparison.ladder.flat() && claim.value.abs() <= claim.slack;
+        Outcome::Agrees { resolved: constant || bar <= resolution * scale }
     };
     comparison
 }
