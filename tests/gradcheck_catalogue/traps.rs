@@ -373,7 +373,7 @@ pub(super) fn right(list: &mut List) {
     });
     list.add("ln, √, exp and tan at the edge of their domains", 4, RIGHT, || {
         elementwise_or_row(
-            &[1e-300, 1e-300, 700.0, 1.5707],
+            &[1e-300, 1e-300, 700.0, 1.57],
             |x, y| y.copy_from_slice(&[x[0].ln(), x[1].sqrt(), x[2].exp(), x[3].tan()]),
             |x, g, dx| {
                 dx[0] = g[0] / x[0];
