@@ -98,6 +98,17 @@ fn an_operation_wrong_for_nan_only_is_found() {
 }
 
 #[test]
+#[should_panic(expected = "Too many global rejects")]
+fn a_macro_that_can_decide_nothing_does_not_pass() {
+    // 1e17 + x moves in steps of 16: no row tells the gradient.
+    check_gradient_of!(
+        |x: &[f64], y: &mut [f64]| y.iter_mut().zip(x).for_each(|(y, x)| *y = (1e17 + x) * 1e-17),
+        |_: &[f64], g: &[f64], dx: &mut [f64]| dx.iter_mut().zip(g).for_each(|(d, g)| *d = 1e-17 * g),
+        strategies::finite_logits::<f64>(1..4)
+    );
+}
+
+#[test]
 #[should_panic(expected = "Fail: vjp check in f64")]
 fn a_gradient_wrong_for_large_logits_only_is_found() {
     let wrong = |x: &[f64], g: &[f64], dx: &mut [f64]| {
