@@ -220,7 +220,11 @@ fn settled(ladder: &Ladder, claim: &Claim, resolution: f64) -> bool {
     let Some(best) = ladder.best() else { return false };
     let bar = best.error + claim.slack;
     let scale = claim.scale.max(best.value.abs());
-    (best.value - claim.value).abs() <= bar && best.error <= resolution / 8.0 * scale
+    // Or smaller steps can only be worse: rounding already makes the last one far worse than the best.
+    let spent = scale > 0.0
+        && ladder.len() >= 8
+        && ladder.last().is_some_and(|last| 6.0 * last.noise > 16.0 * best.error);
+    (best.value - claim.value).abs() <= bar && (best.error <= resolution / 8.0 * scale || spent)
 }
 
 fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64) -> Comparison {
