@@ -12,6 +12,9 @@ use super::report::{Report, Verdict, Worst};
 /// The ladder's length: 4⁻⁴⁸ of the first step is below anything f64 can tell apart.
 const STEPS: usize = 48;
 
+/// A constant moves by no more than this many units in its last place.
+const FLAT: f64 = 16.0;
+
 /// A function that stops moving this many roundings of its largest input short of standing still is not constant:
 /// an intermediate value has absorbed the step.
 const FADED: f64 = 1024.0;
@@ -48,6 +51,8 @@ pub(super) struct Comparison {
     /// The bar is below the resolution in units of the function itself: what it leaves open is hidden by the
     /// rounding of its value.
     pub(super) hidden: bool,
+    /// The function stands still along the direction, and no slope is claimed.
+    pub(super) constant: bool,
     pub(super) ladder: Ladder,
 }
 
@@ -61,6 +66,14 @@ impl Comparison {
     pub(super) fn open_between_kinks(&mut self) {
         if self.sides.is_some() && self.outcome == Outcome::Differs {
             self.outcome = Outcome::Unknown;
+        }
+    }
+
+    /// However far one goes, nothing moves by more than the last places of the value, and no slope is claimed.
+    fn settle_constant(&mut self, change: f64) {
+        if self.outcome == (Outcome::Agrees { resolved: false }) {
+            self.constant = self.ladder.flat(change) && self.claim.value.abs() <= self.claim.slack;
+            self.outcome = Outcome::Agrees { resolved: self.constant };
         }
     }
 
@@ -150,6 +163,7 @@ pub(super) fn compare<N: Number>(
         .zip(natural)
         .map(|((ladder, claim), natural)| {
             let mut comparison = judge(ladder, *claim, natural, resolution, caution::<N>());
+            comparison.settle_constant(FLAT * N::EPS * natural);
             comparison.open_where_faded(grain);
             comparison
         })
@@ -264,8 +278,16 @@ fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64, caution: f
     };
     let bar = caution * error + claim.slack;
     let hidden = bar <= resolution * natural;
-    let mut comparison =
-        Comparison { outcome: Outcome::Unknown, claim, numeric: value, bar, sides, hidden, ladder };
+    let mut comparison = Comparison {
+        outcome: Outcome::Unknown,
+        claim,
+        numeric: value,
+        bar,
+        sides,
+        hidden,
+        constant: false,
+        ladder,
+    };
     let strain = comparison.strain();
     comparison.outcome = if !error.is_finite() {
         Outcome::Unknown
@@ -279,9 +301,7 @@ fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64, caution: f
             0.0 => comparison.ladder.steepest(),
             scale => scale,
         };
-        // A constant: however far one goes, nothing moves by more than rounding, and no slope is claimed.
-        let constant = comparison.ladder.flat() && claim.value.abs() <= claim.slack;
-        Outcome::Agrees { resolved: constant || bar <= resolution * scale }
+        Outcome::Agrees { resolved: bar <= resolution * scale }
     };
     comparison
 }
@@ -519,7 +539,10 @@ impl Coverage {
     /// A comparison of everything at once.
     pub(super) fn whole(&mut self, comparison: &Comparison) {
         // Between the two sides of a kink anything could hide: that is for the parts to exclude.
-        self.whole |= matches!(comparison.outcome, Outcome::Agrees { resolved: true });
+        // A direction along which nothing moves says nothing of the others.
+        let telling =
+            matches!(comparison.outcome, Outcome::Agrees { resolved: true }) && !comparison.constant;
+        self.whole |= telling;
     }
 
     /// The comparisons of one part; those of terms that are zero say nothing, unless all are.

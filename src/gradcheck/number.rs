@@ -62,7 +62,7 @@ macro_rules! number {
         }
     };
 }
-number!(f32, 1 << 9, [4, 8, 12], 12);
+number!(f32, 1 << 9, [3, 6, 8], 12);
 number!(f64, 1 << 17, [4, 8, 12], 20);
 
 /// 2^e, exactly, for exponents of normal numbers; clamped there.
