@@ -1,6 +1,7 @@
 //! The catalogue of wrong and right gradients, with the checker's verdict and time for each.
 //!
-//! `cargo run --release --example gradcheck_gallery` · with `-v`, the whole report of every miss.
+//! `cargo run --release --example gradcheck_gallery` · with `-v`, the whole report of every miss · with a word, only
+//! the entries with that word in their name.
 
 #[path = "../tests/gradcheck_catalogue/mod.rs"]
 mod catalogue;

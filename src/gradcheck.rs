@@ -118,7 +118,7 @@ pub struct Options<'a> {
     pub bound: f64,
     /// How many random directions of each kind.
     pub directions: usize,
-    /// How many single coordinates of each kind in sampled mode.
+    /// How many single coordinates of each kind in sampled mode, besides the first and the last; 0 for none at all.
     pub coordinates: usize,
     /// Called after every direction.
     pub progress: Option<&'a dyn Fn(Progress)>,

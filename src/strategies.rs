@@ -200,6 +200,9 @@ macro_rules! check_against_reference {
 
 /// A property test of a gradient: `vjp(x, g, dx)` against differences of `op(x, y)`, on rows from a strategy.
 ///
+/// A row on which the verdict is `Inconclusive`, as of an f32 softmax that is saturated, is replaced by another;
+/// proptest fails the test when it has to replace more than 1024.
+///
 /// ```
 /// fn square(x: &[f64], y: &mut [f64]) {
 ///     y.iter_mut().zip(x).for_each(|(y, x)| *y = x * x);
@@ -219,6 +222,10 @@ macro_rules! check_gradient_of {
                 x.len(),
                 |x, y| ($op)(&x[0], y),
                 |x, g, dx| ($vjp)(&x[0], g, &mut dx[0]),
+            );
+            // Neither right nor wrong: another row is drawn, and proptest gives up where they are too many.
+            $crate::strategies::proptest::prop_assume!(
+                report.verdict != $crate::gradcheck::Verdict::Inconclusive
             );
             $crate::strategies::proptest::prop_assert!(report.is_right(), "{report}");
         })

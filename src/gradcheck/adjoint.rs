@@ -166,6 +166,7 @@ pub(super) fn judge(from_vjp: Claim, from_jvp: Claim, resolution: f64) -> Compar
         bar,
         sides: None,
         hidden: false,
+        constant: false,
         ladder: Ladder::default(),
     }
 }

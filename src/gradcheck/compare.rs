@@ -12,6 +12,13 @@ use super::report::{Report, Verdict, Worst};
 /// The ladder's length: 4⁻⁴⁸ of the first step is below anything f64 can tell apart.
 const STEPS: usize = 48;
 
+/// A constant moves by no more than this many units in its last place.
+const FLAT: f64 = 16.0;
+
+/// A function that stops moving this many roundings of its largest input short of standing still is not constant:
+/// an intermediate value has absorbed the step.
+const FADED: f64 = 1024.0;
+
 /// After so many steps a coordinate far smaller than its step is gone to directly.
 const LEAP: usize = 18;
 
@@ -44,6 +51,8 @@ pub(super) struct Comparison {
     /// The bar is below the resolution in units of the function itself: what it leaves open is hidden by the
     /// rounding of its value.
     pub(super) hidden: bool,
+    /// The function stands still along the direction, and no slope is claimed.
+    pub(super) constant: bool,
     pub(super) ladder: Ladder,
 }
 
@@ -56,6 +65,22 @@ impl Comparison {
     /// Through several kinks at once the derivative need not lie between the two slopes: no error is shown.
     pub(super) fn open_between_kinks(&mut self) {
         if self.sides.is_some() && self.outcome == Outcome::Differs {
+            self.outcome = Outcome::Unknown;
+        }
+    }
+
+    /// However far one goes, nothing moves by more than the last places of the value, and no slope is claimed.
+    fn settle_constant(&mut self, change: f64) {
+        if self.outcome == (Outcome::Agrees { resolved: false }) {
+            self.constant = self.ladder.flat(change) && self.claim.value.abs() <= self.claim.slack;
+            self.outcome = Outcome::Agrees { resolved: self.constant };
+        }
+    }
+
+    /// Where rounding inside the function swallowed the smallest steps, a derivative of zero is no evidence.
+    fn open_where_faded(&mut self, grain: f64) {
+        let faded = self.ladder.faded(self.claim.value).is_some_and(|change| change <= grain);
+        if self.outcome == Outcome::Differs && self.numeric == 0.0 && faded {
             self.outcome = Outcome::Unknown;
         }
     }
@@ -103,7 +128,11 @@ pub(super) fn compare<N: Number>(
             for (k, (functional, ladder)) in functionals.iter().zip(&mut ladders).enumerate() {
                 pair.record(h, *functional, shifts.get(k).copied().unwrap_or(0.0), ladder);
             }
-            if !misled && ladders.iter().zip(claims).all(|(ladder, claim)| settled(ladder, claim, resolution))
+            if !misled
+                && ladders
+                    .iter()
+                    .zip(claims)
+                    .all(|(ladder, claim)| settled(ladder, claim, resolution, caution::<N>()))
             {
                 misled = !confirmed(
                     function,
@@ -126,12 +155,18 @@ pub(super) fn compare<N: Number>(
             h = near;
         }
     }
+    let grain = FADED * N::EPS * function.largest();
     let natural: Vec<f64> = functionals.iter().map(|functional| function.size(*functional)).collect();
     ladders
         .into_iter()
         .zip(claims)
         .zip(natural)
-        .map(|((ladder, claim), natural)| judge(ladder, *claim, natural, resolution))
+        .map(|((ladder, claim), natural)| {
+            let mut comparison = judge(ladder, *claim, natural, resolution, caution::<N>());
+            comparison.settle_constant(FLAT * N::EPS * natural);
+            comparison.open_where_faded(grain);
+            comparison
+        })
         .collect()
 }
 
@@ -212,18 +247,28 @@ fn reach<N: Number>(function: &Function<'_, N>, direction: &Direction) -> (f64, 
     }
 }
 
+/// How far an error bar is to be trusted: in f32 rounding leaves but a few steps, too few to contradict entries that
+/// meet by chance.
+fn caution<N: Number>() -> f64 {
+    if N::NAME == "f32" { 4.0 } else { 1.0 }
+}
+
 /// Nothing is to be gained by smaller steps.
-fn settled(ladder: &Ladder, claim: &Claim, resolution: f64) -> bool {
+fn settled(ladder: &Ladder, claim: &Claim, resolution: f64, caution: f64) -> bool {
     if ladder.len() < 3 || !ladder.smooth() {
         return false;
     }
     let Some(best) = ladder.best() else { return false };
-    let bar = best.error + claim.slack;
+    let bar = caution * best.error + claim.slack;
     let scale = claim.scale.max(best.value.abs());
-    (best.value - claim.value).abs() <= bar && best.error <= resolution / 8.0 * scale
+    // Or smaller steps can only be worse: rounding already makes the last one far worse than the best.
+    let spent = scale > 0.0
+        && ladder.len() >= 8
+        && ladder.last().is_some_and(|last| 6.0 * last.noise > 16.0 * best.error);
+    (best.value - claim.value).abs() <= bar && (best.error <= resolution / 8.0 * scale || spent)
 }
 
-fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64) -> Comparison {
+fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64, caution: f64) -> Comparison {
     let sides = ladder.kink();
     let best = ladder.best();
     let Estimate { value, error } = match (sides, best) {
@@ -231,10 +276,18 @@ fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64) -> Compari
         (None, Some(best)) => best,
         (None, None) => Estimate { value: f64::NAN, error: f64::INFINITY },
     };
-    let bar = error + claim.slack;
+    let bar = caution * error + claim.slack;
     let hidden = bar <= resolution * natural;
-    let mut comparison =
-        Comparison { outcome: Outcome::Unknown, claim, numeric: value, bar, sides, hidden, ladder };
+    let mut comparison = Comparison {
+        outcome: Outcome::Unknown,
+        claim,
+        numeric: value,
+        bar,
+        sides,
+        hidden,
+        constant: false,
+        ladder,
+    };
     let strain = comparison.strain();
     comparison.outcome = if !error.is_finite() {
         Outcome::Unknown
@@ -248,8 +301,7 @@ fn judge(ladder: Ladder, claim: Claim, natural: f64, resolution: f64) -> Compari
             0.0 => comparison.ladder.steepest(),
             scale => scale,
         };
-        // A constant: however far one goes, nothing moves by more than rounding.
-        Outcome::Agrees { resolved: comparison.ladder.flat() || bar <= resolution * scale }
+        Outcome::Agrees { resolved: bar <= resolution * scale }
     };
     comparison
 }
@@ -487,7 +539,10 @@ impl Coverage {
     /// A comparison of everything at once.
     pub(super) fn whole(&mut self, comparison: &Comparison) {
         // Between the two sides of a kink anything could hide: that is for the parts to exclude.
-        self.whole |= matches!(comparison.outcome, Outcome::Agrees { resolved: true });
+        // A direction along which nothing moves says nothing of the others.
+        let telling =
+            matches!(comparison.outcome, Outcome::Agrees { resolved: true }) && !comparison.constant;
+        self.whole |= telling;
     }
 
     /// The comparisons of one part; those of terms that are zero say nothing, unless all are.

@@ -445,7 +445,7 @@ float!(Dual, eps);
 float!(Complex, im);
 
 /// A function over such numbers as a Jacobian-vector product in f64.
-#[allow(clippy::type_complexity, reason = "the arguments of every jvp here")]
+#[allow(clippy::type_complexity, reason = "it is the type of a jvp throughout")]
 pub(super) fn as_jvp<D: Carrier>(
     mut forward: impl FnMut(&mut [Vec<D>], &mut [D]),
 ) -> impl FnMut(&mut [Vec<f64>], &mut [Vec<f64>], &mut [f64]) {

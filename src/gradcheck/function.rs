@@ -25,9 +25,6 @@ const SAMPLES: usize = 4;
 /// repeat; among many outputs that does not matter.
 const ROUNDS: [usize; 2] = [4, 2];
 
-/// By which powers of two the steps grow where nothing moved.
-const GROWTH: [i32; 3] = [4, 8, 12];
-
 /// More outputs than this are many.
 const MANY: usize = 4096;
 
@@ -37,6 +34,13 @@ fn rounding(fourth: &[f64]) -> f64 {
     let worst = fourth.chunks(SAMPLES).map(one).fold(0.0, f64::max);
     // Where the function is not finite nearby nothing was measured.
     if worst.is_finite() { worst } else { 0.0 }
+}
+
+/// Fourth differences that are all alike come from the function's own curvature, not from rounding.
+fn curved(fourth: &[f64]) -> bool {
+    let (low, high) =
+        fourth.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &d| (l.min(d), h.max(d)));
+    low * high > 0.0 && low.abs().max(high.abs()) < 2.0 * low.abs().min(high.abs())
 }
 
 /// Runs `call` with both patterns and once more, and names what differs.
@@ -238,20 +242,26 @@ impl<'a, N: Number> Function<'a, N> {
             *noise = rounding(fourth).max(N::EPS * y.widen().abs());
         }
         self.fourth = fourth;
-        // Where nothing moved at all the function rounds its inputs to a coarser grid first, as x + 1e8 does.
-        let stays = |f: &[f64]| f.iter().all(|d| *d == 0.0);
-        let mut still: Vec<bool> = self.fourth.chunks(self.spread).map(stays).collect();
-        for further in GROWTH {
-            if still.len() > MANY || !still.contains(&true) {
+        // Where nothing showed the function may round on a coarser grid that small steps seldom cross, as x + 1e8 and
+        // ln(1 + x) do: larger steps tell.
+        let floor = |y: &N| N::EPS * y.widen().abs();
+        let stays = |(fourth, y): (&[f64], &N)| rounding(fourth) <= 1e-3 * floor(y);
+        let mut quiet: Vec<bool> = self.fourth.chunks(self.spread).zip(&self.value).map(stays).collect();
+        for &further in N::GROWTH {
+            if quiet.len() > MANY || !quiet.contains(&true) {
                 break;
             }
-            let mut extra = vec![0.0; SAMPLES * still.len()];
+            let mut extra = vec![0.0; SAMPLES * quiet.len()];
             self.fourth_differences(further, 0, SAMPLES, &mut extra, random);
-            for ((still, noise), fourth) in still.iter_mut().zip(&mut self.noise).zip(extra.chunks(SAMPLES)) {
-                if *still && !stays(fourth) {
-                    *noise = noise.max(rounding(fourth));
-                    *still = false;
+            let outputs = quiet.iter_mut().zip(&mut self.noise).zip(&self.value);
+            for (((quiet, noise), y), fourth) in outputs.zip(extra.chunks(SAMPLES)) {
+                let found = rounding(fourth);
+                if !*quiet || curved(fourth) {
+                    continue;
                 }
+                *noise = noise.max(found);
+                // A grid was met; still larger steps would measure curvature.
+                *quiet = found <= 64.0 * floor(y);
             }
         }
     }
@@ -304,6 +314,12 @@ impl<'a, N: Number> Function<'a, N> {
             sums.iter_mut().zip(fourth).for_each(|(s, d)| *s += v * d);
         }
         Functional::Weighted(weights, rounding(&sums))
+    }
+
+    /// The magnitude of the largest finite input.
+    pub(super) fn largest(&self) -> f64 {
+        let sizes = self.base.iter().flatten().map(|x| x.widen().abs());
+        sizes.filter(|x| x.is_finite()).fold(0.0, f64::max)
     }
 
     /// The size of what is read off at the point.

@@ -134,9 +134,20 @@ impl Ladder {
         })
     }
 
-    /// No step, from the largest on, changed anything beyond rounding.
-    pub(super) fn flat(&self) -> bool {
-        self.steps.iter().all(|step| step.d.abs() <= 6.0 * step.noise && step.s.abs() <= 12.0 * step.noise)
+    /// No step, from the largest on, changed the function by more than this.
+    pub(super) fn flat(&self, change: f64) -> bool {
+        self.steps.iter().all(|step| step.h * (2.0 * step.d.abs()).max(step.s.abs()) <= change)
+    }
+
+    /// By how much the function last changed, or was claimed to, before steps too small to change it at all.
+    pub(super) fn faded(&self, claim: f64) -> Option<f64> {
+        let moves = |step: &Step| step.d != 0.0 || step.s != 0.0;
+        let live = self.steps.iter().rposition(moves);
+        if live.is_some_and(|last| last + 1 == self.steps.len()) {
+            return None;
+        }
+        let step = self.steps.get(live.unwrap_or(0))?;
+        Some(step.h * (2.0 * step.d.abs()).max(step.s.abs()).max(2.0 * claim.abs()))
     }
 
     /// The smallest step.

@@ -12,7 +12,7 @@ const FACTORS: [f64; 2] = [2631.0 / 2048.0, 3347.0 / 2048.0];
 
 /// A few samples of rounding show less than the most it can do; moving every coordinate by a whole unit
 /// shows twice what rounding it would.
-const SAFETY: [f64; 2] = [8.0, 2.0];
+const SAFETY: [f64; 2] = [8.0, 4.0];
 
 /// No more than this many units of the largest entry is put down to rounding.
 const MOST: f64 = 256.0;

@@ -22,6 +22,8 @@ pub trait Number: Float + Debug + sealed::Sealed + 'static {
     const EPS: f64;
     /// About how many units in the last place the points are apart at which rounding errors are measured.
     const MOVE: u64;
+    /// By which powers of two those steps grow where they show no rounding.
+    const GROWTH: &'static [i32];
     /// The power of two by which a vector is scaled up and down to see whether a derivative is linear in it.
     const SCALE: i32;
     /// The value as `f64`, exactly.
@@ -35,11 +37,12 @@ pub trait Number: Float + Debug + sealed::Sealed + 'static {
 }
 
 macro_rules! number {
-    ($t:ty, $move:expr, $scale:expr) => {
+    ($t:ty, $move:expr, $growth:expr, $scale:expr) => {
         impl Number for $t {
             const NAME: &'static str = stringify!($t);
             const EPS: f64 = <$t>::EPSILON as f64;
             const MOVE: u64 = $move;
+            const GROWTH: &'static [i32] = &$growth;
             const SCALE: i32 = $scale;
             fn widen(self) -> f64 {
                 self as f64
@@ -59,8 +62,8 @@ macro_rules! number {
         }
     };
 }
-number!(f32, 1 << 9, 12);
-number!(f64, 1 << 17, 20);
+number!(f32, 1 << 9, [3, 6, 8], 12);
+number!(f64, 1 << 17, [4, 8, 12], 20);
 
 /// 2^e, exactly, for exponents of normal numbers; clamped there.
 pub(super) fn power(e: i32) -> f64 {

@@ -85,7 +85,7 @@ pub(super) fn coordinates<N: Number>(
     let count = function.len();
     let finite = |j: &usize| function.at(*j).is_finite();
     let mut chosen: Vec<usize> = Vec::new();
-    if count > 0 {
+    if count > 0 && each > 0 {
         chosen.extend([0, count - 1]);
     }
     let point = |j: usize| function.at(j).abs();

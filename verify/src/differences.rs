@@ -185,6 +185,9 @@ fn reports(op: Op, backend: Backend, seed: u64, (n, guard): (usize, Guard), sing
     };
     let outputs = if op.forward().reduces() { 1 } else { n };
     let (x, g) = (row(inverse, n), row(false, outputs));
+    // Near the ends of the range the inverse bends too sharply for differences of f32 alone to resolve its second order.
+    let gentle: Vec<f32> =
+        if inverse { x.iter().map(|x| 0.75 + 0.5 * (x - 0.75)).collect() } else { x.clone() };
     let widened = |v: &[f32]| -> Vec<f64> { v.iter().map(|&v| v.into()).collect() };
     // The claim of 4, and what the rounding of the saved output does to it.
     let bound = if op.forward() == Op::LogSoftmax { 20.0 } else { 8.0 };
@@ -202,7 +205,7 @@ fn reports(op: Op, backend: Backend, seed: u64, (n, guard): (usize, Guard), sing
                 |x, y| function.forward(&x[0], y),
                 |x, g, dx| function.gradient(&x[0], g, &mut dx[0]),
             ),
-            function.check_second(&options, &x, &g),
+            function.check_second(&options, &gentle, &g),
         ],
         (true, false) => vec![
             check_vjp(
