@@ -383,6 +383,9 @@ pub(super) fn right(list: &mut List) {
             },
         )
     });
+    list.add("(x + 1e8)² − 1e16", 1, RIGHT, || {
+        to_one(&[0.3], |x| (x[0] + 1e8).powi(2) - 1e16, |x, g, dx| dx[0] = 2.0 * (x[0] + 1e8) * g)
+    });
     list.add("(x + 1e6)² − 1e12", 1, RIGHT, || {
         to_one(&[0.3], |x| (x[0] + 1e6).powi(2) - 1e12, |x, g, dx| dx[0] = 2.0 * (x[0] + 1e6) * g)
     });
