@@ -47,10 +47,16 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
 
     /// All lanes `x`, in memory.
     fn array(x: Self) -> Self::Array;
+    /// Lane i is lane i + `distance` of the array, around its end.
+    fn rotated(lanes: Self::Array, distance: usize) -> Self::Array;
     /// The slice as whole registers and a tail.
     fn registers(slice: &[Self]) -> (&[Self::Array], &[Self]);
     /// The slice as whole registers and a tail.
     fn registers_mut(slice: &mut [Self]) -> (&mut [Self::Array], &mut [Self]);
+    /// The elements of registers in memory.
+    fn flat(registers: &[Self::Array]) -> &[Self];
+    /// The elements of registers in memory.
+    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self];
 
     fn lanes_splat<S: Simd>(s: S, x: Self) -> Self::Raw<S>;
     fn lanes_load<S: Simd>(s: S, from: &Self::Array) -> Self::Raw<S>;
@@ -75,6 +81,7 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     fn lanes_lookup<S: Simd>(s: S, table: &[Self; 8], z: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_lt<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::RawMask<S>;
     fn lanes_eq<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::RawMask<S>;
+    fn lanes_unordered<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::RawMask<S>;
     fn lanes_select<S: Simd>(s: S, m: Self::RawMask<S>, yes: Self::Raw<S>, no: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_mask_and<S: Simd>(s: S, a: Self::RawMask<S>, b: Self::RawMask<S>) -> Self::RawMask<S>;
     fn lanes_mask_or<S: Simd>(s: S, a: Self::RawMask<S>, b: Self::RawMask<S>) -> Self::RawMask<S>;
@@ -104,12 +111,27 @@ macro_rules! lane {
                 [x; $lanes]
             }
             #[inline(always)]
+            fn rotated(lanes: Self::Array, distance: usize) -> Self::Array {
+                core::array::from_fn(
+                    #[inline(always)]
+                    |i| lanes[(i + distance) % $lanes],
+                )
+            }
+            #[inline(always)]
             fn registers(slice: &[Self]) -> (&[Self::Array], &[Self]) {
                 slice.as_chunks()
             }
             #[inline(always)]
             fn registers_mut(slice: &mut [Self]) -> (&mut [Self::Array], &mut [Self]) {
                 slice.as_chunks_mut()
+            }
+            #[inline(always)]
+            fn flat(registers: &[Self::Array]) -> &[Self] {
+                registers.as_flattened()
+            }
+            #[inline(always)]
+            fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self] {
+                registers.as_flattened_mut()
             }
             #[inline(always)]
             fn lanes_splat<S: Simd>(s: S, x: Self) -> Self::Raw<S> {
@@ -207,6 +229,10 @@ macro_rules! lane {
             #[inline(always)]
             fn lanes_eq<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::RawMask<S> {
                 Lanes::<Self>::eq(s, a, b)
+            }
+            #[inline(always)]
+            fn lanes_unordered<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::RawMask<S> {
+                Lanes::<Self>::unordered(s, a, b)
             }
             #[inline(always)]
             fn lanes_select<S: Simd>(

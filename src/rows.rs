@@ -1,13 +1,18 @@
 //! How the rows of a layout reach registers: one kernel text for every shape.
 //!
-//! Along the last axis the lanes of a register are neighbours of one row. Along any other axis, and
-//! for rows shorter than a few registers, each lane is a row of its own: there the element `i` of
-//! `LANES` rows lies in one register, straight from memory or from a transposed tile on the stack.
+//! * [`Along`]: the lanes of a register are neighbours of one contiguous row.
+//! * [`Columns`]: each lane is a row of its own, and a register holds an element of `LANES` rows. Short rows are
+//!   brought into this form on the stack: contiguous ones transposed, others copied, since elements a power of two
+//!   apart fall into the same few lines of the cache.
+//! * [`Lone`]: one row of any layout, element by element, for what the others leave over and for masks.
+//!
+//! Loops over a row see nothing but whole registers: what a contiguous row has beyond its last one is staged
+//! on the stack before, for a call within a loop would keep every constant of the loop in memory.
 
 use crate::Layout;
 use crate::element::Lane;
-use crate::simd::{Simd, Vector};
-use crate::tile::{SHORT, Tile, gather, scatter};
+use crate::math::exp::each;
+use crate::simd::{Portable, Simd, Vector};
 
 /// Rows in registers: along one row, or one row a lane.
 pub(crate) trait Access<T: Lane> {
@@ -15,22 +20,96 @@ pub(crate) trait Access<T: Lane> {
     const ACROSS: bool;
     /// The input is overwritten by what is stored.
     const IN_PLACE: bool;
+    /// Registers are worth to be handled four at a time, where the backend has room for them.
+    const WIDE: bool = false;
     /// Registers of a row.
     fn steps(&self) -> usize;
     /// Rows in the lanes of a register; 1 where the lanes are neighbours.
     fn rows(&self) -> usize;
-    /// Register `j` of input `n`; lanes without an element hold `fill`.
-    fn load<S: Simd>(&self, s: S, n: usize, j: usize, fill: T) -> Vector<T, S>;
+    /// Register `j` of input `n`; lanes without an element hold [`Work::FILLS`] of it.
+    fn load<S: Simd>(&self, s: S, n: usize, j: usize) -> Vector<T, S>;
     /// Register `j` as stored before.
     fn stored<S: Simd>(&self, s: S, j: usize) -> Vector<T, S>;
     /// Writes register `j` of the output.
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>);
+
+    /// N registers of input `n`.
+    #[inline(always)]
+    fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
+        each(
+            #[inline(always)]
+            |i| self.load(s, n, j + i),
+        )
+    }
+    /// N registers as stored before.
+    #[inline(always)]
+    fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
+        each(
+            #[inline(always)]
+            |i| self.stored(s, j + i),
+        )
+    }
+    /// Writes N registers.
+    #[inline(always)]
+    fn stores<S: Simd, const M: usize>(&mut self, j: usize, v: [Vector<T, S>; M]) {
+        for (i, v) in v.into_iter().enumerate() {
+            self.store(j + i, v);
+        }
+    }
 }
 
-/// What a kernel does with the rows that an [`Access`] gives, of which the first is row `row`.
+/// N neighbours, where there are so many.
+#[inline(always)]
+fn group<A, const N: usize>(all: &[A], j: usize) -> Option<&[A; N]> {
+    all.get(j..)?.first_chunk()
+}
+
+/// What a kernel does with the rows that an [`Access`] gives, of which the first is row `row`: up to
+/// three passes, each made over several rows before the next, so that a row need not wait for the end
+/// of its own. All are `#[inline(always)]` in every implementation.
 pub(crate) trait Work<T: Lane> {
-    /// Computes them; `#[inline(always)]` in every implementation.
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize);
+    /// What an absent element of each input is taken for.
+    const FILLS: [Fill; 2];
+    /// Masks come here; else rows that are taken element by element are rare.
+    const MASKS: bool;
+    /// What the first pass leaves for the second.
+    type First<S: Simd>: Copy;
+    /// What the second pass leaves for the third.
+    type Second<S: Simd>: Copy;
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) -> Self::First<S>;
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+        first: Self::First<S>,
+    ) -> Self::Second<S>;
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, second: Self::Second<S>);
+}
+
+/// All passes, one after the other.
+#[inline(always)]
+fn passes<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut A, row: usize) {
+    let first = work.first(s, a, row);
+    let second = work.second(s, a, row, first);
+    work.third(s, a, row, second);
+}
+
+/// What an absent element is taken for.
+#[derive(Clone, Copy)]
+pub(crate) enum Fill {
+    Zero,
+    MinusInfinity,
+}
+
+impl Fill {
+    #[inline(always)]
+    fn value<T: Lane>(self) -> T {
+        match self {
+            Self::Zero => T::zero(),
+            Self::MinusInfinity => -T::INFINITY,
+        }
+    }
 }
 
 /// Which elements take part.
@@ -76,113 +155,110 @@ impl Kept<'_> {
             }
         }
     }
-
-    /// Register `j` of the row or rows from `row` on, `absent` where an element does not take part.
-    #[cold]
-    #[inline(never)]
-    fn filter<T: Lane>(
-        &self,
-        layout: Layout,
-        across: bool,
-        row: usize,
-        j: usize,
-        mut lanes: T::Array,
-        absent: T,
-    ) -> T::Array {
-        let (len, inner) = (layout.len(), layout.inner());
-        for (lane, x) in lanes.as_mut().iter_mut().enumerate() {
-            let (row, element) = if across { (row, j * T::LANES + lane) } else { (row + lane, j) };
-            let index = (row / inner * len + element) * inner + row % inner;
-            let inside = element < len && row < layout.row_count();
-            if !(inside && self.keeps(layout, index)) {
-                *x = absent;
-            }
-        }
-        lanes
-    }
-}
-
-/// Where a register belongs, and which of its elements take part.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    kept: Kept<'a>,
-    layout: Layout,
-    row: usize,
-}
-
-impl Place<'_> {
-    /// `v` with `absent` where an element does not take part; nothing is asked where all do.
-    #[inline(always)]
-    fn filter<T: Lane, S: Simd>(&self, across: bool, j: usize, v: Vector<T, S>, absent: T) -> Vector<T, S> {
-        match self.kept {
-            Kept::All => v,
-            kept => Vector::load(v.s, &kept.filter(self.layout, across, self.row, j, v.to_array(), absent)),
-        }
-    }
-}
-
-/// Register `j` of a slice.
-#[inline(always)]
-fn load<T: Lane, S: Simd>(s: S, x: &[T], j: usize, fill: T) -> Vector<T, S> {
-    match T::registers(x) {
-        (full, _) if j < full.len() => Vector::load(s, &full[j]),
-        (_, tail) => Vector::load_partial(s, tail, fill),
-    }
-}
-
-#[inline(always)]
-fn store<T: Lane, S: Simd>(out: &mut [T], j: usize, v: Vector<T, S>) {
-    match T::registers_mut(out) {
-        (full, _) if j < full.len() => v.store(&mut full[j]),
-        (_, tail) => v.store_partial(tail),
-    }
 }
 
 /// A contiguous row.
-struct Along<'a, T, const N: usize, const IN_PLACE: bool> {
-    inputs: [&'a [T]; N],
-    out: &'a mut [T],
-    place: Place<'a>,
-    len: usize,
+struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
+    inputs: [&'a [T::Array]; N],
+    out: &'a mut [T::Array],
+    /// What the inputs have beyond their registers; in place, that of the output.
+    tails: &'a [T::Array; N],
+    out_tail: &'a mut T::Array,
+    steps: usize,
 }
 
 impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N, IN_PLACE> {
     const ACROSS: bool = true;
     const IN_PLACE: bool = IN_PLACE;
+    const WIDE: bool = true;
     #[inline(always)]
     fn steps(&self) -> usize {
-        self.len.div_ceil(T::LANES)
+        self.steps
     }
     #[inline(always)]
     fn rows(&self) -> usize {
         1
     }
     #[inline(always)]
-    fn load<S: Simd>(&self, s: S, n: usize, j: usize, fill: T) -> Vector<T, S> {
-        let v = load(s, if IN_PLACE { self.out } else { self.inputs[n] }, j, fill);
-        self.place.filter(true, j, v, fill)
+    fn load<S: Simd>(&self, s: S, n: usize, j: usize) -> Vector<T, S> {
+        let (all, tail) =
+            if IN_PLACE { (&*self.out, &*self.out_tail) } else { (self.inputs[n], &self.tails[n]) };
+        Vector::load(s, all.get(j).unwrap_or(tail))
     }
     #[inline(always)]
     fn stored<S: Simd>(&self, s: S, j: usize) -> Vector<T, S> {
-        load(s, self.out, j, T::zero())
+        Vector::load(s, self.out.get(j).unwrap_or(self.out_tail))
     }
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
-        store(self.out, j, self.place.filter(true, j, v, T::zero()));
+        v.store(self.out.get_mut(j).unwrap_or(self.out_tail));
+    }
+
+    #[inline(always)]
+    fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
+        match group::<_, M>(if IN_PLACE { &*self.out } else { self.inputs[n] }, j) {
+            // One check for all of them.
+            Some(all) => each(
+                #[inline(always)]
+                |i| Vector::load(s, &all[i]),
+            ),
+            None => each(
+                #[inline(always)]
+                |i| self.load(s, n, j + i),
+            ),
+        }
+    }
+    #[inline(always)]
+    fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
+        match group::<_, M>(self.out, j) {
+            Some(all) => each(
+                #[inline(always)]
+                |i| Vector::load(s, &all[i]),
+            ),
+            None => each(
+                #[inline(always)]
+                |i| self.stored(s, j + i),
+            ),
+        }
+    }
+    #[inline(always)]
+    fn stores<S: Simd, const M: usize>(&mut self, j: usize, v: [Vector<T, S>; M]) {
+        match self.out.get_mut(j..).and_then(|out| out.first_chunk_mut::<M>()) {
+            Some(all) => {
+                for i in 0..M {
+                    v[i].store(&mut all[i]);
+                }
+            }
+            None => {
+                for (i, &v) in v.iter().enumerate() {
+                    self.store(j + i, v);
+                }
+            }
+        }
     }
 }
 
-/// Up to `LANES` neighbouring rows along an axis that is not the last.
-struct Beside<'a, T, const N: usize, const IN_PLACE: bool> {
+/// `LANES` neighbouring rows, elements `stride` apart; `rows` of them are wanted.
+struct Columns<'a, T, const N: usize, const IN_PLACE: bool> {
     inputs: [&'a [T]; N],
     out: &'a mut [T],
-    place: Place<'a>,
     len: usize,
     stride: usize,
     rows: usize,
 }
 
-impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Beside<'_, T, N, IN_PLACE> {
+/// The register that begins at an element.
+#[inline(always)]
+fn register<T: Lane>(x: &[T], from: usize) -> &T::Array {
+    &T::registers(&x[from..][..T::LANES]).0[0]
+}
+
+#[inline(always)]
+fn register_mut<T: Lane>(x: &mut [T], from: usize) -> &mut T::Array {
+    &mut T::registers_mut(&mut x[from..][..T::LANES]).0[0]
+}
+
+impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T, N, IN_PLACE> {
     const ACROSS: bool = false;
     const IN_PLACE: bool = IN_PLACE;
     #[inline(always)]
@@ -194,52 +270,178 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Beside<'_, T, 
         self.rows
     }
     #[inline(always)]
-    fn load<S: Simd>(&self, s: S, n: usize, j: usize, fill: T) -> Vector<T, S> {
-        let x = if IN_PLACE { &*self.out } else { self.inputs[n] };
-        self.place.filter(false, j, load(s, &x[j * self.stride..][..self.rows], 0, fill), fill)
+    fn load<S: Simd>(&self, s: S, n: usize, j: usize) -> Vector<T, S> {
+        Vector::load(s, register(if IN_PLACE { self.out } else { self.inputs[n] }, j * self.stride))
     }
     #[inline(always)]
     fn stored<S: Simd>(&self, s: S, j: usize) -> Vector<T, S> {
-        load(s, &self.out[j * self.stride..][..self.rows], 0, T::zero())
+        Vector::load(s, register(self.out, j * self.stride))
     }
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
-        let v = self.place.filter(false, j, v, T::zero());
-        store(&mut self.out[j * self.stride..][..self.rows], 0, v);
+        v.store(register_mut(self.out, j * self.stride));
     }
 }
 
-/// Short contiguous rows, transposed.
-struct Transposed<'a, T: Lane, const N: usize> {
-    inputs: &'a [Tile<T>; N],
-    out: &'a mut Tile<T>,
+/// One row of any layout, of which not every element need take part.
+struct Lone<'a, T, const N: usize, const IN_PLACE: bool> {
+    inputs: [&'a [T]; N],
+    out: &'a mut [T],
+    fills: [T; N],
     place: Place<'a>,
-    len: usize,
-    rows: usize,
 }
 
-impl<T: Lane, const N: usize> Access<T> for Transposed<'_, T, N> {
-    const ACROSS: bool = false;
-    const IN_PLACE: bool = false;
+/// Where the elements of a row lie, and which take part.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    kept: Kept<'a>,
+    row: usize,
+    start: usize,
+    stride: usize,
+    len: usize,
+}
+
+impl Place<'_> {
+    /// The index of element i, where that takes part.
+    fn index(&self, i: usize) -> Option<usize> {
+        let index = self.start + i * self.stride;
+        let keeps = i < self.len
+            && match self.kept {
+                Kept::All => true,
+                Kept::Mask(keep) => keep[index],
+                Kept::Lengths(valid) => i < valid[self.row],
+            };
+        keeps.then_some(index)
+    }
+
+    /// The elements of a contiguous row.
+    fn row_of<'a, T>(&self, x: &'a [T]) -> &'a [T] {
+        if self.stride == 1 { &x[self.start..][..self.len] } else { &[] }
+    }
+
+    /// Register j, `fill` where an element does not take part.
+    #[inline(never)]
+    fn pick<T: Lane>(self, x: &[T], j: usize, fill: T) -> T::Array {
+        if let (1, Kept::All, Some(full)) = (self.stride, self.kept, T::registers(self.row_of(x)).0.get(j)) {
+            return *full;
+        }
+        let mut lanes = T::array(fill);
+        for (lane, to) in lanes.as_mut().iter_mut().enumerate() {
+            if let Some(index) = self.index(j * T::LANES + lane) {
+                *to = x[index];
+            }
+        }
+        lanes
+    }
+
+    /// Writes register j, zeros where an element does not take part.
+    #[inline(never)]
+    fn put<T: Lane>(self, x: &mut [T], j: usize, lanes: &T::Array) {
+        if self.stride == 1 && self.kept == Kept::All {
+            let row = &mut x[self.start..][..self.len];
+            if let Some(full) = T::registers_mut(row).0.get_mut(j) {
+                *full = *lanes;
+                return;
+            }
+        }
+        let first = j * T::LANES;
+        for (i, &lane) in (first..self.len).zip(lanes.as_ref()) {
+            x[self.start + i * self.stride] = if self.index(i).is_some() { lane } else { T::zero() };
+        }
+    }
+}
+
+impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N, IN_PLACE> {
+    const ACROSS: bool = true;
+    const IN_PLACE: bool = IN_PLACE;
     #[inline(always)]
     fn steps(&self) -> usize {
-        self.len
+        self.place.len.div_ceil(T::LANES)
     }
     #[inline(always)]
     fn rows(&self) -> usize {
-        self.rows
+        1
     }
     #[inline(always)]
-    fn load<S: Simd>(&self, s: S, n: usize, j: usize, fill: T) -> Vector<T, S> {
-        self.place.filter(false, j, Vector::load(s, &self.inputs[n][j]), fill)
+    fn load<S: Simd>(&self, s: S, n: usize, j: usize) -> Vector<T, S> {
+        let x = if IN_PLACE { &*self.out } else { self.inputs[n] };
+        Vector::load(s, &self.place.pick(x, j, self.fills[n]))
     }
     #[inline(always)]
     fn stored<S: Simd>(&self, s: S, j: usize) -> Vector<T, S> {
-        Vector::load(s, &self.out[j])
+        Vector::load(s, &self.place.pick(self.out, j, T::zero()))
     }
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
-        self.place.filter(false, j, v, T::zero()).store(&mut self.out[j]);
+        self.place.put(self.out, j, &v.to_array());
+    }
+}
+
+/// Elements of the contiguous rows that take turns at a pass, and the most rows: they stay in the cache.
+const BATCH: usize = 8192;
+const MOST_ROWS: usize = 8;
+
+/// The longest contiguous row that is transposed, and the longest row of another axis that is copied.
+const SHORT: usize = 32;
+const MODERATE: usize = 128;
+
+/// Contiguous rows.
+struct Rows<'a, T, const N: usize> {
+    len: usize,
+    /// No mask.
+    kept: Kept<'a>,
+    inputs: [&'a [T]; N],
+    out: &'a mut [T],
+    fills: [T; N],
+}
+
+impl<T: Lane, const N: usize> Rows<'_, T, N> {
+    /// Lets `pass` have one of them.
+    #[inline(always)]
+    fn with<const IN_PLACE: bool, R>(
+        &mut self,
+        row: usize,
+        pass: impl FnOnce(&mut Along<'_, T, N, IN_PLACE>) -> R,
+    ) -> R {
+        let Self { fills, .. } = *self;
+        // A row with a valid length is a shorter one.
+        let len = match self.kept {
+            Kept::Lengths(valid) => valid[row],
+            _ => self.len,
+        };
+        let start = row * self.len;
+        let part = start..start + len;
+        let mut tails = fills.map(T::array);
+        let inputs: [_; N] = each(
+            #[inline(always)]
+            |n| {
+                if IN_PLACE {
+                    return &[][..];
+                }
+                let (all, tail) = T::registers(&self.inputs[n][part.clone()]);
+                stage(tail, &mut tails[n]);
+                all
+            },
+        );
+        let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
+        let (out, tail) = T::registers_mut(out);
+        let mut out_tail = T::array(fills[0]);
+        stage(tail, &mut out_tail);
+        let steps = len.div_ceil(T::LANES);
+        let result = pass(&mut Along { inputs, out, tails: &tails, out_tail: &mut out_tail, steps });
+        if !tail.is_empty() {
+            tail.copy_from_slice(&out_tail.as_ref()[..tail.len()]);
+        }
+        result
+    }
+}
+
+/// The first lanes are those of a row beyond its last register.
+#[inline(always)]
+fn stage<T: Lane>(tail: &[T], lanes: &mut T::Array) {
+    // Checked, since a copy of nothing is still a call.
+    if !tail.is_empty() {
+        lanes.as_mut()[..tail.len()].copy_from_slice(tail);
     }
 }
 
@@ -253,56 +455,188 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
     out: &mut [T],
     work: &mut W,
 ) {
-    let (len, inner) = (layout.len(), layout.inner());
+    let (len, inner, count) = (layout.len(), layout.inner(), layout.row_count());
     let reduces = out.is_empty();
-    if layout.row_count() == 0 || (len == 0 && !reduces) {
+    if count == 0 || (len == 0 && !reduces) {
         return;
     }
-    if inner == 1 && len > 0 && len <= SHORT && layout.row_count() > 1 {
-        let mut tiles = [[T::array(T::zero()); SHORT]; N];
-        let mut result = [T::array(T::zero()); SHORT];
-        let mut row = 0;
-        while row < layout.row_count() {
-            let rows = T::LANES.min(layout.row_count() - row);
-            let part = row * len..(row + rows) * len;
-            for (tile, x) in tiles.iter_mut().zip(inputs) {
-                gather(if IN_PLACE { &out[part.clone()] } else { &x[part.clone()] }, len, tile);
-            }
-            let place = Place { kept, layout, row };
-            work.run(s, &mut Transposed { inputs: &tiles, out: &mut result, place, len, rows }, row);
-            if !reduces {
-                scatter(&result, len, &mut out[part]);
-            }
-            row += rows;
+    let fills: [T; N] = each(
+        #[inline(always)]
+        |n| W::FILLS[n].value(),
+    );
+    let mut row = 0;
+    if S::LEAN {
+        while row < count {
+            let place =
+                Place { kept, row, start: row / inner * len * inner + row % inner, stride: inner, len };
+            lone(s, work, &mut Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place }, row);
+            row += 1;
         }
-    } else if inner == 1 {
-        for row in 0..layout.row_count() {
-            let part = row * len..(row + 1) * len;
-            let inputs = inputs.map(
-                #[inline(always)]
-                |x| if IN_PLACE { x } else { &x[part.clone()] },
-            );
-            let out = if reduces { &mut [][..] } else { &mut out[part] };
-            let place = Place { kept, layout, row };
-            work.run(s, &mut Along::<T, N, IN_PLACE> { inputs, out, place, len }, row);
-        }
-    } else {
-        for block in 0..layout.outer() {
-            let mut k = 0;
-            while k < inner {
-                let rows = T::LANES.min(inner - k);
-                // From the first element of the first row to the last element of the last one.
-                let start = block * len * inner + k;
-                let part = if len == 0 { 0..0 } else { start..start + (len - 1) * inner + rows };
-                let inputs = inputs.map(
+        return;
+    }
+    if inner == 1 && !matches!(kept, Kept::Mask(_)) && !(len <= SHORT && kept == Kept::All && count > 1) {
+        let mut rows = Rows { len, kept, inputs, out, fills };
+        let batch = (BATCH / len.max(1)).clamp(1, MOST_ROWS);
+        while row < count {
+            let batch = batch.min(count - row);
+            let mut first = [None; MOST_ROWS];
+            let mut second = [None; MOST_ROWS];
+            for (i, first) in first[..batch].iter_mut().enumerate() {
+                *first = Some(rows.with::<IN_PLACE, _>(
+                    row + i,
                     #[inline(always)]
-                    |x| if IN_PLACE { x } else { &x[part.clone()] },
+                    |a| work.first(s, a, row + i),
+                ));
+            }
+            for (i, (&first, second)) in first[..batch].iter().zip(&mut second).enumerate() {
+                *second = first.map(
+                    #[inline(always)]
+                    |first| {
+                        rows.with::<IN_PLACE, _>(
+                            row + i,
+                            #[inline(always)]
+                            |a| work.second(s, a, row + i, first),
+                        )
+                    },
                 );
-                let out = if reduces { &mut [][..] } else { &mut out[part] };
-                let place = Place { kept, layout, row: block * inner + k };
-                let mut beside = Beside::<T, N, IN_PLACE> { inputs, out, place, len, stride: inner, rows };
-                work.run(s, &mut beside, block * inner + k);
-                k += rows;
+            }
+            for (i, &second) in second[..batch].iter().enumerate() {
+                if let Some(second) = second {
+                    rows.with::<IN_PLACE, _>(
+                        row + i,
+                        #[inline(always)]
+                        |a| work.third(s, a, row + i, second),
+                    );
+                }
+            }
+            row += batch;
+        }
+        if let (Kept::Lengths(_), false) = (kept, reduces) {
+            kept.clear(layout, out, T::zero());
+        }
+        return;
+    }
+    let (mut short, mut moderate);
+    // Only as much as is needed is cleared.
+    let mut tiles = if kept != Kept::All || len == 0 || len > MODERATE {
+        None
+    } else if len <= SHORT {
+        short = ([[T::array(T::zero()); SHORT]; N], [T::array(T::zero()); SHORT]);
+        Some((short.0.each_mut().map(|tile| &mut tile[..len]), &mut short.1[..len]))
+    } else {
+        moderate = ([[T::array(T::zero()); MODERATE]; N], [T::array(T::zero()); MODERATE]);
+        Some((moderate.0.each_mut().map(|tile| &mut tile[..len]), &mut moderate.1[..len]))
+    };
+    while row < count {
+        let start = row / inner * len * inner + row % inner;
+        let rows = T::LANES.min(if inner == 1 { count - row } else { inner - row % inner });
+        let block = Block { start, inner, rows };
+        // From the first element of the first row to the last element of the last one.
+        let part = if len == 0 { 0..0 } else { start..start + (len - 1) * inner + rows };
+        let mut a = match &mut tiles {
+            Some((tiles, result)) => {
+                if IN_PLACE {
+                    block.gather(out, result);
+                } else {
+                    for (tile, x) in tiles.iter_mut().zip(inputs) {
+                        block.gather(x, tile);
+                    }
+                }
+                Columns {
+                    inputs: each(
+                        #[inline(always)]
+                        |n| T::flat(&*tiles[n]),
+                    ),
+                    out: T::flat_mut(result),
+                    len,
+                    stride: T::LANES,
+                    rows,
+                }
+            }
+            None if kept == Kept::All && rows == T::LANES => Columns {
+                inputs: each(
+                    #[inline(always)]
+                    |n| if IN_PLACE { inputs[n] } else { &inputs[n][part.clone()] },
+                ),
+                out: if reduces { &mut [][..] } else { &mut out[part] },
+                len,
+                stride: inner,
+                rows,
+            },
+            None => {
+                let place = Place { kept, row, start, stride: inner, len };
+                let mut a = Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place };
+                if W::MASKS {
+                    passes(s, work, &mut a, row);
+                } else {
+                    // To the same bits, and compiled once for all backends.
+                    lone(Portable, work, &mut a, row);
+                }
+                row += 1;
+                continue;
+            }
+        };
+        passes::<T, S, W, Columns<'_, T, N, IN_PLACE>>(s, work, &mut a, row);
+        if let (Some((_, result)), false) = (&tiles, reduces) {
+            block.scatter(result, out);
+        }
+        row += rows;
+    }
+}
+
+/// All passes over one row, on a backend that needs nothing of its caller.
+#[inline(never)]
+fn lone<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut A, row: usize) {
+    passes(s, work, a, row);
+}
+
+/// Up to `LANES` rows that go through tiles on the stack; `start` is where the first begins.
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    inner: usize,
+    rows: usize,
+}
+
+impl Block {
+    /// `tile[i][r]` is element i of row r.
+    #[inline(never)]
+    fn gather<T: Lane>(self, x: &[T], tile: &mut [T::Array]) {
+        let (x, len) = (&x[self.start..], tile.len());
+        if self.inner == 1 {
+            for (r, row) in x.chunks_exact(len).enumerate().take(self.rows) {
+                for (element, &x) in tile.iter_mut().zip(row) {
+                    element.as_mut()[r] = x;
+                }
+            }
+        } else {
+            for (i, element) in tile.iter_mut().enumerate() {
+                let from = &x[i * self.inner..][..self.rows];
+                match T::registers(from) {
+                    ([full], _) => *element = *full,
+                    (_, part) => element.as_mut()[..self.rows].copy_from_slice(part),
+                }
+            }
+        }
+    }
+
+    /// The inverse of [`gather`](Self::gather).
+    #[inline(never)]
+    fn scatter<T: Lane>(self, tile: &[T::Array], out: &mut [T]) {
+        let (out, len) = (&mut out[self.start..], tile.len());
+        if self.inner == 1 {
+            for (r, row) in out.chunks_exact_mut(len).enumerate().take(self.rows) {
+                for (out, element) in row.iter_mut().zip(tile) {
+                    *out = element.as_ref()[r];
+                }
+            }
+        } else {
+            for (i, element) in tile.iter().enumerate() {
+                let to = &mut out[i * self.inner..][..self.rows];
+                match T::registers_mut(to) {
+                    ([full], _) => *full = *element,
+                    (_, part) => part.copy_from_slice(&element.as_ref()[..self.rows]),
+                }
             }
         }
     }

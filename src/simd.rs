@@ -64,6 +64,11 @@ pub trait Lanes<T: Lane>: Copy {
     fn lookup(self, table: &[T; 8], z: Self::V) -> Self::V;
     fn lt(self, a: Self::V, b: Self::V) -> Self::M;
     fn eq(self, a: Self::V, b: Self::V) -> Self::M;
+    /// Whether either is NaN.
+    #[inline(always)]
+    fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
+        self.mask_not(self.mask_and(self.eq(a, a), self.eq(b, b)))
+    }
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V;
     fn mask_and(self, a: Self::M, b: Self::M) -> Self::M;
     fn mask_or(self, a: Self::M, b: Self::M) -> Self::M;
@@ -120,8 +125,18 @@ pub trait Lanes<T: Lane>: Copy {
     }
 }
 
+/// 1.5 · 2^52: the last place of its binade is 1.
+const FIXED: f64 = f64::from_bits(0x4338_0000_0000_0000);
+
 /// A backend: a token whose existence proves that the machine has the instructions.
 pub trait Simd: Lanes<f32> + Lanes<f64> {
+    /// Whether rows are taken one by one and element by element: where operations are so slow that nothing is gained by
+    /// more, and a third of the code does.
+    const LEAN: bool = false;
+    /// Whether it has the registers to work on four of ours side by side.
+    const ROOMY: bool = false;
+    /// What each lane of `fixed` holds for a zero.
+    const FIXED_ZERO: u64 = FIXED.to_bits();
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// Lanes 0–7 and 8–15 as f64, exact.
@@ -135,6 +150,13 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
             *lane = (lane.to_bits() >> 52) as f64 - 1023.0;
         }
         Lanes::<f64>::load(self, &lanes)
+    }
+    /// Lanes 0–7 and 8–15, at most 2^51 in size, rounded to integers: an i64 above [`Self::FIXED_ZERO`].
+    #[inline(always)]
+    fn fixed(self, v: <Self as Lanes<f32>>::V) -> [<Self as Lanes<f64>>::V; 2] {
+        let [low, high] = self.widen(v);
+        let magic = Lanes::<f64>::splat(self, FIXED);
+        [Lanes::<f64>::add(self, low, magic), Lanes::<f64>::add(self, high, magic)]
     }
     /// The inverse of `widen`, each lane rounded to nearest.
     fn narrow(self, v: [<Self as Lanes<f64>>::V; 2]) -> <Self as Lanes<f32>>::V;
@@ -382,9 +404,15 @@ impl<T: Lane, S: Simd> Vector<T, S> {
         Mask { s: self.s, raw: T::lanes_eq(self.s, self.raw, b.raw) }
     }
 
+    /// Whether either is NaN.
+    #[inline(always)]
+    pub(crate) fn unordered(self, b: Self) -> Mask<T, S> {
+        Mask { s: self.s, raw: T::lanes_unordered(self.s, self.raw, b.raw) }
+    }
+
     #[inline(always)]
     pub(crate) fn is_nan(self) -> Mask<T, S> {
-        !self.eq(self)
+        self.unordered(self)
     }
 }
 
@@ -397,6 +425,13 @@ impl<S: Simd> Vector<f64, S> {
 }
 
 impl<S: Simd> Vector<f32, S> {
+    /// Lanes rounded to integers, at most 2^51 in size: an i64 above `S::FIXED_ZERO`.
+    #[inline(always)]
+    pub(crate) fn fixed(self) -> [Vector<f64, S>; 2] {
+        let [low, high] = self.s.fixed(self.raw);
+        [Vector { s: self.s, raw: low }, Vector { s: self.s, raw: high }]
+    }
+
     /// Lanes 0–7 and 8–15 as f64.
     #[inline(always)]
     pub(crate) fn widen(self) -> [Vector<f64, S>; 2] {

@@ -1,15 +1,10 @@
 //! Rows across lanes: one register holds the same element of several rows.
 //!
-//! Two cases use it. Rows along another axis than the last lie next to each other in memory, so a
-//! register loads an element of [`Lane::LANES`] rows at once ([`Columns`]). Rows that are contiguous
-//! but short, where a register along the row would be mostly tail, are first transposed into a
-//! scratch tile on the stack ([`gather`], [`scatter`]) and then look like the first case.
+//! Rows along another axis than the last lie next to each other in memory, so a register loads an element of
+//! [`Lane::LANES`] rows at once.
 
 use crate::element::Lane;
 use crate::simd::{Simd, Vector};
-
-/// The longest contiguous row that goes through a scratch tile.
-pub(crate) const SHORT: usize = 32;
 
 /// Up to `LANES` neighbouring rows: element `i` of row `r` is `data[i · stride + r]`.
 #[derive(Clone, Copy)]
@@ -56,28 +51,5 @@ impl<T: Lane> ColumnsMut<'_, T> {
     #[inline(always)]
     pub(crate) fn load<S: Simd>(&self, s: S, i: usize, fill: T) -> Vector<T, S> {
         Columns { data: self.data, stride: self.stride, width: self.width }.load(s, i, fill)
-    }
-}
-
-/// A scratch tile: [`SHORT`] registers.
-pub(crate) type Tile<T> = [<T as Lane>::Array; SHORT];
-
-/// `tile[i][r] = x[r · len + i]` for the at most `LANES` rows of `x`, `len` ≤ [`SHORT`].
-#[inline(always)]
-pub(crate) fn gather<T: Lane>(x: &[T], len: usize, tile: &mut Tile<T>) {
-    for (r, row) in x.chunks_exact(len).enumerate().take(T::LANES) {
-        for (element, &x) in tile.iter_mut().zip(row) {
-            element.as_mut()[r] = x;
-        }
-    }
-}
-
-/// The inverse of [`gather`].
-#[inline(always)]
-pub(crate) fn scatter<T: Lane>(tile: &Tile<T>, len: usize, out: &mut [T]) {
-    for (r, row) in out.chunks_exact_mut(len).enumerate().take(T::LANES) {
-        for (out, element) in row.iter_mut().zip(tile) {
-            *out = element.as_ref()[r];
-        }
     }
 }

@@ -978,6 +978,17 @@ fn rows<T: Real>() -> Vec<(&'static str, Vec<T>)> {
         many[7] = T::zero();
         all.push(("dominant maximum of many", many));
     }
+    // Two that once missed the bound in f64.
+    for pair in
+        [[0xbff9_9cec_e79a_a90d, 0xbfcd_165a_1cf4_1d01], [0xbff5_7c85_122b_3345, 0xbfd3_1c79_84c6_65e2]]
+    {
+        all.push(("pair whose exponentials add up to 1", pair.map(|x| T::of(f64::from_bits(x))).to_vec()));
+    }
+    for _ in 0..300 {
+        let x = -0.02 - 4.0 * random.unit();
+        let other = (-x.exp()).ln_1p();
+        all.push(("pair whose exponentials add up to 1", vec![T::of(x), T::of(other)]));
+    }
     for _ in 0..60 {
         all.push(("pair", vec![T::of(random.spread(-12.0, 7.0)), T::of(random.spread(-12.0, 7.0))]));
         // The maximum and the logarithm of the sum cancel.

@@ -5,37 +5,38 @@
 //! logsumexp L. With a temperature T, x/T takes the place of x.
 //!
 //! # Algorithm
-//! *softmax.* 1. The maximum. 2. e_j = 2^b·(t + w) of each element (`math/exp.rs`), their sum S
-//! relative to 2^K, K the exponent of exp m, in fixed point (`math/sum.rs`). w is kept in the output.
-//! 3. With 1/S = h + l: y = 2^(b−K)·(h·t + (h·w + l·t)), t from the table again: only the last
-//! addition rounds in earnest. In place, w is computed again, to the same bits.
+//! *softmax.* 1. The maximum. 2. Each exponential as t + w (`math/exp.rs`), multiplied out relative to 2^K, K
+//! the exponent of exp m, and their sum S in fixed point (`math/sum.rs`). w is kept in the output.
+//! 3. With 1/S = h + l: y = h·t + (h·w + l·t), t from the table again: only the last addition rounds in
+//! earnest. All of it happens at a power of two where nothing is subnormal; the multiplication that ends it rounds
+//! subnormal results. In place, and in rows longer than the cache, w is computed again, to the same bits.
 //!
-//! *log_softmax and logsumexp.* 1. The two largest elements m ≥ m₂. 2. The sum of the *other* terms,
-//! all but one occurrence of m, relative to the exponent of exp m₂, so that it keeps its relative
-//! accuracy however small it is. 3. L − m = log1p(others/exp m); x − m and L − m are subtracted in two
-//! words each.
+//! *log_softmax and logsumexp.* 1. and 2. as above. L − m = log1p(others/exp m), others = S − exp m, where that
+//! is at least exp m. Elsewhere nearly all of S is exp m, and others are summed again: all terms but one
+//! occurrence of m, relative to the exponent of the second largest, so that the sum keeps its relative accuracy
+//! however small it is. 3. x − m and L − m are subtracted in two words each; where L − m ≥ log 2 and m is moderate, x and
+//! the two words of L.
 //!
 //! x is not rounded against m: integers K make the terms relative. Only where |m| ≥ 512 (f32) or
 //! 4,096 (f64) is m subtracted, which is exact for every term that reaches a result. With a temperature
 //! (x − m)/T is carried in two words.
 //!
-//! Rows along the last axis put neighbours of a row into the lanes of a register; rows along another
-//! axis put rows there; short rows of the last axis are transposed into the second case. The code is
-//! one text over `Access` (`rows.rs`).
+//! How rows reach registers is said in `rows.rs`; the code is one text over `Access`. The passes are made over
+//! several rows in turn, so that none waits for the end of its own sum.
 //!
 //! # Error
-//! t + w is good to 0.11 ULP, S to n·2^−52 (n·2^−101), the last step rounds once, 0.53 ULP: softmax is
-//! within 0.65 ULP. `verify` measures it.
+//! t + w is good to 0.11 ULP, S to n·2^−50 (n·2^−102), the last step rounds once, 0.53 ULP: softmax is
+//! within 0.65 ULP. Logarithms of f64 are taken of sums whose terms are good to 2^−61.5. `verify` measures it.
 
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
 use crate::error::check_len;
 use crate::math::dot::{Dot, dot};
-use crate::math::exp::{Exp, ExpTable, exp, exp_word, exponent, power_parts};
+use crate::math::exp::{Exp, ExpTable, Term, each, exp, exponent, power as table_power, power_parts, terms};
 use crate::math::log::{log1p, log1p_word};
-use crate::math::sum::{Accumulate, TERMS, Total};
+use crate::math::sum::{Accumulate, Total, most_terms, power_of_two as power, word};
 use crate::math::word::{Word, fast_two_sum, two_sum};
-use crate::rows::{Access, Kept, Work, drive};
+use crate::rows::{Access, Fill, Kept, Work, drive};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
 use crate::{Element, Error, Layout};
 
@@ -145,10 +146,18 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     /// From this |maximum| on it is subtracted. Half of it is more than any gap that reaches a result,
     /// a gradient with the largest upstream included, so the subtraction is exact where it counts.
     const FAR: Self;
-    /// How far below the maximum terms are cut off: exp(−CLIP) leaves no trace in any result.
+    /// How far below the maximum terms are cut off: exp(−CLIP) leaves no trace in any gradient.
     const CLIP: Self;
-    /// MAGIC minus the exponent below which a term leaves no trace in the sum.
-    const LEAST: Self;
+    /// The same where there is no upstream gradient: below it softmax is less than half the least subnormal number,
+    /// and the term, raised by `LIFT`, is still normal.
+    const NEAR_CLIP: Self;
+    /// softmax is computed at two to this power, where no part of it is subnormal, and rounded once more by the
+    /// multiplication that brings it down.
+    const RAISE: Self;
+    /// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
+    const CACHED: usize = 4096;
+    /// Below this |maximum| two words hold logsumexp finely enough to be subtracted.
+    const MODERATE: Self;
     /// Below this exponent log1p(x) is x to the last bit that counts.
     const TINY: Self;
     /// A row's sum on registers: f64 for f32, double words for f64.
@@ -156,14 +165,18 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
 
     /// The totals, one a lane; a single one goes to all lanes.
     fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S>;
-    /// 1/row in two words.
-    fn reciprocal<S: Simd>(row: Self::Row<S>) -> Word<Self, S>
+    /// 2^raise/row in two words.
+    fn reciprocal<S: Simd>(row: Self::Row<S>, raise: Self) -> Word<Self, S>
     where
         Self: Sized;
-    /// log1p(2^k·others/(t + w)) in two words; k ≤ 0 integers.
+    /// The row's sum without `max`, a term of it, and the lanes where that is at least as large.
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>) -> (Self::Row<S>, Mask<Self, S>)
+    where
+        Self: Sized;
+    /// log1p(2^k·others/max) in two words; k ≤ 0 integers.
     fn log1p_quotient<S: Simd>(
         others: Self::Row<S>,
-        max: &Exp<Self, S>,
+        max: Term<Self, S>,
         k: Vector<Self, S>,
     ) -> Word<Self, S>
     where
@@ -239,23 +252,6 @@ fn at_scales<T: SoftmaxElement, S: Simd>(
     T::at_both(sums, exponents)
 }
 
-#[inline(always)]
-fn lanes<S: Simd>(s: S, totals: &[Total], offset: usize) -> [Vector<f64, S>; 2] {
-    let mut words = [[0.0; 8]; 2];
-    match totals {
-        [one] => {
-            let [hi, lo] = one.to_words();
-            words = [[hi; 8], [lo; 8]];
-        }
-        _ => {
-            for (lane, total) in totals[offset..offset + 8].iter().enumerate() {
-                [words[0][lane], words[1][lane]] = total.to_words();
-            }
-        }
-    }
-    [Vector::load(s, &words[0]), Vector::load(s, &words[1])]
-}
-
 /// The f64s rounded to two f32 words.
 #[inline(always)]
 fn two_words<S: Simd>(v: [Vector<f64, S>; 2]) -> Word<f32, S> {
@@ -281,23 +277,47 @@ fn halves<S: Simd, const N: usize>(
 impl SoftmaxElement for f32 {
     const FAR: Self = 512.0;
     const CLIP: Self = 320.0;
-    const LEAST: Self = Self::MAGIC - 120.0;
+    const NEAR_CLIP: Self = 110.0;
+    const RAISE: Self = 114.0;
+    const MODERATE: Self = 65_536.0;
     const TINY: Self = -900.0;
     type Row<S: Simd> = [Vector<f64, S>; 2];
 
     #[inline(always)]
     fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S> {
-        [lanes(s, totals, 0)[0], lanes(s, totals, 8)[0]]
+        match totals {
+            [one] => [Vector::splat(s, one.to_number()); 2],
+            _ => {
+                let mut numbers = [[0.0; 8]; 2];
+                for (lane, total) in numbers.as_flattened_mut().iter_mut().zip(totals) {
+                    *lane = total.to_number();
+                }
+                [Vector::load(s, &numbers[0]), Vector::load(s, &numbers[1])]
+            }
+        }
     }
 
     #[inline(always)]
-    fn reciprocal<S: Simd>(row: Self::Row<S>) -> Word<f32, S> {
-        let one = Vector::splat(row[0].s, 1.0);
+    fn reciprocal<S: Simd>(row: Self::Row<S>, raise: Self) -> Word<f32, S> {
+        let one = Vector::splat(row[0].s, power(raise as i64));
         two_words([one / row[0], one / row[1]])
     }
 
     #[inline(always)]
-    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: &Exp<f32, S>, k: Vector<f32, S>) -> Word<f32, S> {
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>) -> (Self::Row<S>, Mask<f32, S>) {
+        let max = halves(
+            [max.t, max.w],
+            #[inline(always)]
+            |[t, w], _| t + w,
+        );
+        let others = [row[0] - max[0], row[1] - max[1]];
+        // Rounded, the difference keeps its sign: f32 numbers are far finer than a grid of 2^−51 here.
+        let beyond = Vector::narrow([others[0] - max[0], others[1] - max[1]]);
+        (others, !beyond.lt(Vector::splat(beyond.s, 0.0)))
+    }
+
+    #[inline(always)]
+    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: Term<f32, S>, k: Vector<f32, S>) -> Word<f32, S> {
         let log = halves(
             [max.t, max.w, k],
             #[inline(always)]
@@ -419,12 +439,6 @@ impl Cooling {
     }
 }
 
-/// 2^exponent, a normal number.
-#[inline(always)]
-fn power(exponent: i64) -> f64 {
-    f64::from_bits(((1023 + exponent) << 52) as u64)
-}
-
 /// y·v·2^exponent, |y| ≤ 1, in two normal powers: neither step leaves the range unless the result does.
 #[inline(always)]
 fn times_power<S: Simd>(y: Option<Vector<f64, S>>, v: Vector<f64, S>, exponent: f64) -> Vector<f64, S> {
@@ -440,25 +454,45 @@ fn times_power<S: Simd>(y: Option<Vector<f64, S>>, v: Vector<f64, S>, exponent: 
 impl SoftmaxElement for f64 {
     const FAR: Self = 4096.0;
     const CLIP: Self = 2400.0;
-    const LEAST: Self = Self::MAGIC - 900.0;
+    const NEAR_CLIP: Self = 800.0;
+    const RAISE: Self = 512.0;
+    const MODERATE: Self = 65_536.0;
     const TINY: Self = -200.0;
     type Row<S: Simd> = Word<f64, S>;
 
     #[inline(always)]
     fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S> {
-        let [hi, lo] = lanes(s, totals, 0);
-        Word { hi, lo }
+        match totals {
+            [one] => {
+                let [hi, lo] = one.to_words();
+                Word::splat(s, hi, lo)
+            }
+            _ => {
+                let mut words = [[0.0; 8]; 2];
+                for (lane, total) in totals[..8].iter().enumerate() {
+                    [words[0][lane], words[1][lane]] = total.to_words();
+                }
+                Word { hi: Vector::load(s, &words[0]), lo: Vector::load(s, &words[1]) }
+            }
+        }
     }
 
     #[inline(always)]
-    fn reciprocal<S: Simd>(row: Self::Row<S>) -> Word<f64, S> {
-        Word::exact(Vector::splat(row.hi.s, 1.0)).div(row)
+    fn reciprocal<S: Simd>(row: Self::Row<S>, raise: Self) -> Word<f64, S> {
+        Word::exact(Vector::splat(row.hi.s, power(raise as i64))).div(row)
     }
 
     #[inline(always)]
-    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: &Exp<f64, S>, k: Vector<f64, S>) -> Word<f64, S> {
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>) -> (Self::Row<S>, Mask<f64, S>) {
+        let max = word(max);
+        let others = row.add(Word { hi: -max.hi, lo: -max.lo });
+        (others, !others.hi.lt(max.hi))
+    }
+
+    #[inline(always)]
+    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: Term<f64, S>, k: Vector<f64, S>) -> Word<f64, S> {
         let tiny = Vector::splat(k.s, Self::TINY);
-        let quotient = others.div(fast_two_sum(max.t, max.w));
+        let quotient = others.div(word(max));
         let log = log1p_word(quotient.scale((k.max(tiny) + Self::MAGIC).pow2_floor()));
         let below = k.lt(tiny);
         if below.any() {
@@ -582,39 +616,59 @@ fn probability<T: Lane, S: Simd>(t: Vector<T, S>, w: Vector<T, S>, r: Word<T, S>
     r.hi.mul_add(t, r.hi.mul_add(w, r.lo * t))
 }
 
+
+/// The same number in all lanes: the largest of them.
+#[inline(always)]
+fn largest_lane<T: Lane, S: Simd>(v: Vector<T, S>) -> Vector<T, S> {
+    let mut v = v;
+    for distance in [8, 4, 2, 1] {
+        if distance < T::LANES {
+            v = Vector::load(v.s, &T::rotated(v.to_array(), distance)).max(v);
+        }
+    }
+    v
+}
+
 /// The largest element of each row, and whether there is a NaN.
 #[inline(always)]
 fn maximum<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> (Vector<T, S>, Mask<T, S>) {
     let none = -T::INFINITY;
-    let mut max = Vector::splat(s, none);
-    let mut nan = max.is_nan();
-    for j in 0..a.steps() {
-        let x = a.load(s, 0, j, none);
-        nan = nan | x.is_nan();
-        max = x.max(max);
+    // Four registers at a time, since each maximum waits for the one before.
+    let mut max = [Vector::splat(s, none); 4];
+    let mut nan = [max[0].is_nan(); 2];
+    let (steps, mut j) = (a.steps(), 0);
+    while j + 4 <= steps {
+        let x: [_; 4] = a.loads(s, 0, j);
+        nan[0] = nan[0] | x[0].unordered(x[1]);
+        nan[1] = nan[1] | x[2].unordered(x[3]);
+        for i in 0..4 {
+            max[i] = x[i].max(max[i]);
+        }
+        j += 4;
     }
+    while j < steps {
+        let x = a.load(s, 0, j);
+        nan[0] = nan[0] | x.is_nan();
+        max[0] = x.max(max[0]);
+        j += 1;
+    }
+    let (max, nan) = (max[0].max(max[1]).max(max[2].max(max[3])), nan[0] | nan[1]);
     if A::ACROSS {
-        let max_lane = max.to_array().as_ref().iter().copied().fold(none, |a, b| if b > a { b } else { a });
         let any = Vector::splat(s, if nan.any() { T::NAN } else { T::zero() });
-        (Vector::splat(s, max_lane), any.is_nan())
+        (largest_lane(max), any.is_nan())
     } else {
         (max, nan)
     }
 }
 
-/// The two largest elements of each row (equal ones count twice), and whether there is a NaN.
+/// The second largest element of each row; the largest where it occurs twice.
 #[inline(always)]
-fn two_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(
-    s: S,
-    a: &A,
-) -> ([Vector<T, S>; 2], Mask<T, S>) {
+fn second_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vector<T, S> {
     let none = -T::INFINITY;
     let mut first = Vector::splat(s, none);
     let mut second = first;
-    let mut nan = first.is_nan();
     for j in 0..a.steps() {
-        let x = a.load(s, 0, j, none);
-        nan = nan | x.is_nan();
+        let x = a.load(s, 0, j);
         let above = first.lt(x);
         second = above.select(first, x).max(second);
         first = above.select(x, first);
@@ -629,20 +683,47 @@ fn two_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(
                 top[1] = x;
             }
         }
-        let any = Vector::splat(s, if nan.any() { T::NAN } else { T::zero() });
-        ([Vector::splat(s, top[0]), Vector::splat(s, top[1])], any.is_nan())
+        Vector::splat(s, top[1])
     } else {
-        ([first, second], nan)
+        second
     }
 }
 
 /// What takes the place of x in the exponentials of a row with maximum m.
 trait Argument<T: SoftmaxElement>: Copy {
+    /// x itself takes its place.
+    const PLAIN: bool;
+    /// What of the low words of arguments is not zero.
+    fn low<S: Simd, const N: usize>(u: &[Word<T, S>; N]) -> Option<[Vector<T, S>; N]>;
     /// exp of what `of` gives.
-    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S>;
+    #[inline(always)]
+    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S> {
+        match Self::low(&[u]) {
+            None => exp(u.hi, None),
+            Some([low]) => exp(u.hi, Some(low)),
+        }
+    }
+    /// exp of what `within` gives, at the frame's power of two.
+    #[inline(always)]
+    fn terms<S: Simd, const N: usize, const PRECISE: bool>(
+        u: [Word<T, S>; N],
+        frame: &Frame<T, S>,
+    ) -> [Term<T, S>; N] {
+        let high = each(
+            #[inline(always)]
+            |i| u[i].hi,
+        );
+        if PRECISE {
+            T::wide_terms(high, Self::low(&u), frame.magic)
+        } else {
+            terms(high, Self::low(&u), frame.magic)
+        }
+    }
     /// The argument in two words, bounded from below, given m and what is subtracted for |m| large.
     fn of<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>, shift: Vector<T, S>) -> Word<T, S>;
-    /// The same without the bound: −∞ where it overflows.
+    /// The same as `of` with the bound of a frame.
+    fn within<S: Simd>(self, x: Vector<T, S>, frame: &Frame<T, S>) -> Word<T, S>;
+    /// What `within` gives, without the bound: −∞ where it overflows.
     fn unbounded<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>) -> Word<T, S>;
     /// What is subtracted.
     fn shift<S: Simd>(self, m: Vector<T, S>) -> Vector<T, S>;
@@ -655,14 +736,19 @@ trait Argument<T: SoftmaxElement>: Copy {
 struct Plain;
 
 impl<T: SoftmaxElement> Argument<T> for Plain {
+    const PLAIN: bool = true;
     #[inline(always)]
-    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S> {
-        exp(u.hi)
+    fn low<S: Simd, const N: usize>(_: &[Word<T, S>; N]) -> Option<[Vector<T, S>; N]> {
+        None
     }
     #[inline(always)]
     fn of<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>, shift: Vector<T, S>) -> Word<T, S> {
         let floor = (m - shift) - T::CLIP;
         Word::exact((x - shift).max(floor))
+    }
+    #[inline(always)]
+    fn within<S: Simd>(self, x: Vector<T, S>, frame: &Frame<T, S>) -> Word<T, S> {
+        Word::exact((x - frame.shift).max(frame.floor))
     }
     #[inline(always)]
     fn unbounded<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>) -> Word<T, S> {
@@ -714,17 +800,29 @@ fn finite_or_head<T: Lane, S: Simd>(w: Word<T, S>) -> Word<T, S> {
     Word { hi: w.hi, lo: finite.select(w.lo, Vector::splat(w.hi.s, T::zero())) }
 }
 
+/// The word, or `floor` where that is larger.
+#[inline(always)]
+fn bounded<T: Lane, S: Simd>(q: Word<T, S>, floor: Vector<T, S>) -> Word<T, S> {
+    let above = floor.lt(q.hi);
+    Word { hi: above.select(q.hi, floor), lo: above.select(q.lo, Vector::splat(floor.s, T::zero())) }
+}
+
 impl<T: SoftmaxElement> Argument<T> for Tempered<T> {
+    const PLAIN: bool = false;
     #[inline(always)]
-    fn exp<S: Simd>(u: Word<T, S>) -> Exp<T, S> {
-        exp_word(u.hi, u.lo)
+    fn low<S: Simd, const N: usize>(u: &[Word<T, S>; N]) -> Option<[Vector<T, S>; N]> {
+        Some(each(
+            #[inline(always)]
+            |i| u[i].lo,
+        ))
     }
     #[inline(always)]
     fn of<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>, _: Vector<T, S>) -> Word<T, S> {
-        let q = self.unbounded(x, m);
-        let floor = Vector::splat(x.s, -T::CLIP);
-        let above = floor.lt(q.hi);
-        Word { hi: above.select(q.hi, floor), lo: above.select(q.lo, Vector::splat(x.s, T::zero())) }
+        bounded(self.unbounded(x, m), Vector::splat(x.s, -T::CLIP))
+    }
+    #[inline(always)]
+    fn within<S: Simd>(self, x: Vector<T, S>, frame: &Frame<T, S>) -> Word<T, S> {
+        bounded(self.unbounded(x, frame.m), frame.floor)
     }
     #[inline(always)]
     fn unbounded<S: Simd>(self, x: Vector<T, S>, m: Vector<T, S>) -> Word<T, S> {
@@ -748,42 +846,99 @@ impl<T: SoftmaxElement> Argument<T> for Tempered<T> {
     }
 }
 
-/// Sums the terms of a row that are not above `cut`, relative to 2^`k`; `keep_w` stores their rests.
-#[inline(always)]
-fn total<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
-    s: S,
-    a: &mut A,
-    g: G,
+/// What brings the elements of a row with maximum m into range.
+#[derive(Clone, Copy)]
+struct Frame<T: Lane, S: Simd> {
     m: Vector<T, S>,
+    /// What is subtracted, where |m| is large.
+    shift: Vector<T, S>,
+    /// The lower bound of what takes the place of x: what is below leaves no trace in a sum.
+    floor: Vector<T, S>,
+    /// The exponent that terms are relative to, that of exp m.
     k: Vector<T, S>,
-    cut: Option<Vector<T, S>>,
-    keep_w: bool,
-) -> [Total; 16] {
-    let none = Vector::splat(s, -T::INFINITY);
-    let least = Vector::splat(s, T::LEAST);
-    let shift = g.shift(m);
-    let mut totals = [Total::default(); 16];
-    let mut sums = T::sums(s);
-    let mut start = 0;
-    while start < a.steps() {
-        let end = a.steps().min(start + TERMS);
-        for j in start..end {
-            let mut x = a.load(s, 0, j, -T::INFINITY);
-            if let Some(cut) = cut {
-                x = cut.lt(x).select(none, x);
-            }
-            let u = g.of(x, m, shift);
-            let e = G::exp(u);
-            let z = (e.z - k).max(least);
-            T::accumulate(&mut sums, e.t.scale(z), e.w.scale(z));
-            if keep_w {
-                a.store(j, e.w);
-            }
-        }
-        T::flush(s, &mut sums, end - start, &mut totals[..if A::ACROSS { 1 } else { T::LANES }]);
-        start = end;
+    /// MAGIC − k + LIFT: terms are multiplied by 2^(LIFT − k).
+    magic: Vector<T, S>,
+}
+
+impl<T: SoftmaxElement, S: Simd> Frame<T, S> {
+    #[inline(always)]
+    fn new<G: Argument<T>>(g: G, m: Vector<T, S>) -> Self {
+        Self::relative_to(g, m, m)
     }
-    totals
+
+    /// Terms relative to the exponent of exp x instead, x ≤ m.
+    #[inline(always)]
+    fn relative_to<G: Argument<T>>(g: G, m: Vector<T, S>, x: Vector<T, S>) -> Self {
+        let shift = g.shift(m);
+        let top = g.of(x, m, shift).hi;
+        let k = exponent(top).floor_magic() - T::MAGIC;
+        let magic = Vector::splat(x.s, T::MAGIC + T::LIFT) - k;
+        Self { m, shift, floor: top - T::NEAR_CLIP, k, magic }
+    }
+}
+
+/// The sum of a row's terms, with `REST` of those that are not above `cut`. `PRECISE` where a logarithm is taken of it.
+struct Terms<'a, T: Lane, S: Simd, G, const PRECISE: bool, const REST: bool> {
+    argument: G,
+    frame: &'a Frame<T, S>,
+    cut: Vector<T, S>,
+    /// Whether the rests of the terms are stored.
+    keep_w: bool,
+}
+
+impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST: bool>
+    Terms<'_, T, S, G, PRECISE, REST>
+{
+    /// Adds N of them, from register j on.
+    #[inline(always)]
+    fn add<A: Access<T>, const N: usize>(&self, a: &mut A, j: usize, sums: &mut T::Sums<S>) {
+        let s = self.frame.m.s;
+        let none = Vector::splat(s, -T::INFINITY);
+        let x: [_; N] = a.loads(s, 0, j);
+        let u: [_; N] = each(
+            #[inline(always)]
+            |i| {
+                let x = if REST { self.cut.lt(x[i]).select(none, x[i]) } else { x[i] };
+                self.argument.within(x, self.frame)
+            },
+        );
+        let terms = G::terms::<S, N, PRECISE>(u, self.frame);
+        for term in terms {
+            T::accumulate(sums, term);
+        }
+        if self.keep_w {
+            a.stores::<S, N>(
+                j,
+                each(
+                    #[inline(always)]
+                    |i| terms[i].w,
+                ),
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn total<A: Access<T>>(&self, a: &mut A) -> [Total; 16] {
+        let s = self.frame.m.s;
+        let mut totals = [Total::default(); 16];
+        let mut sums = T::sums(s);
+        let mut start = 0;
+        while start < a.steps() {
+            let end = a.steps().min(start + most_terms(A::ACROSS));
+            let mut j = start;
+            while A::WIDE && S::ROOMY && G::PLAIN && !REST && j + 4 <= end {
+                self.add::<A, 4>(a, j, &mut sums);
+                j += 4;
+            }
+            while j < end {
+                self.add::<A, 1>(a, j, &mut sums);
+                j += 1;
+            }
+            T::flush(s, &mut sums, end - start, &mut totals[..if A::ACROSS { 1 } else { T::LANES }]);
+            start = end;
+        }
+        totals
+    }
 }
 
 /// The totals of a row's lanes as one where they belong to one row.
@@ -796,13 +951,8 @@ fn joined<T: SoftmaxElement, S: Simd>(s: S, across: bool, totals: &[Total; 16]) 
     }
 }
 
-/// The exponent of exp m, an integer.
-#[inline(always)]
-fn reference<T: SoftmaxElement, S: Simd, G: Argument<T>>(g: G, m: Vector<T, S>, x: Vector<T, S>) -> Vector<T, S> {
-    exponent(g.of(x, m, g.shift(m)).hi).floor_magic() - T::MAGIC
-}
-
 /// Rows that the formula does not decide, and what they hold.
+#[derive(Clone, Copy)]
 struct Special<T: Lane, S: Simd> {
     rows: Mask<T, S>,
     value: Vector<T, S>,
@@ -818,77 +968,198 @@ fn special<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, nan: Mask<T, S>, infinit
     Special { rows: nan | above | below, value: nan.select(Vector::splat(s, T::NAN), value) }
 }
 
+/// A row's maximum, 0 where it is special.
+#[derive(Clone, Copy)]
+struct Head<T: Lane, S: Simd> {
+    m: Vector<T, S>,
+    special: Special<T, S>,
+}
+
+impl<T: SoftmaxElement, S: Simd> Head<T, S> {
+    /// `infinite` is what +∞ gives, `empty` what a row of −∞ does.
+    #[inline(always)]
+    fn new<A: Access<T>>(s: S, a: &A, infinite: T, empty: T) -> Self {
+        let (m, nan) = maximum(s, a);
+        let special = special(m, nan, infinite, empty);
+        Self { m: special.rows.select(Vector::splat(s, T::zero()), m), special }
+    }
+
+    /// Whether all that the register holds is special, and the row's passes have nothing to compute.
+    #[inline(always)]
+    fn decided<A: Access<T>>(&self) -> bool {
+        A::ACROSS && self.special.rows.any()
+    }
+
+    /// Fills the row.
+    #[inline(always)]
+    fn fill<A: Access<T>>(&self, a: &mut A) {
+        for j in 0..a.steps() {
+            a.store(j, self.special.value);
+        }
+    }
+}
+
 /// softmax of each row.
 struct Softmax<G, T> {
     argument: G,
     empty: T,
 }
 
-impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
+impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
+    /// A row beyond the cache is cheaper to compute again than to write and read once more.
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
-        let g = self.argument;
-        let (m, nan) = maximum(s, a);
-        let special = special(m, nan, T::NAN, self.empty);
-        let any_special = special.rows.any();
-        if A::ACROSS && any_special {
-            for j in 0..a.steps() {
-                a.store(j, special.value);
-            }
-            return;
+    fn recomputes<A: Access<T>>(a: &A) -> bool {
+        A::IN_PLACE || a.steps() > T::CACHED
+    }
+
+    /// N registers of the result, from j on; `r` is 1/S.
+    #[inline(always)]
+    fn divide<S: Simd, A: Access<T>, const N: usize>(
+        &self,
+        a: &mut A,
+        j: usize,
+        frame: &Frame<T, S>,
+        r: Word<T, S>,
+        special: Option<Special<T, S>>,
+    ) {
+        let s = frame.m.s;
+        let x: [_; N] = a.loads(s, 0, j);
+        let u: [_; N] = each(
+            #[inline(always)]
+            |i| self.argument.within(x[i], frame),
+        );
+        let terms: [_; N] = if Self::recomputes(a) {
+            G::terms::<S, N, false>(u, frame)
+        } else {
+            let inverse = Vector::splat(s, T::INV_LN2);
+            let w: [_; N] = a.all_stored(s, j);
+            each(
+                #[inline(always)]
+                |i| Term { t: table_power(u[i].hi.mul_add(inverse, frame.magic)), w: w[i], low: None },
+            )
+        };
+        let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
+        let y = each(
+            #[inline(always)]
+            |i| {
+                let y = probability(terms[i].t, terms[i].w, r) * down;
+                match special {
+                    Some(special) => special.rows.select(special.value, y),
+                    None => y,
+                }
+            },
+        );
+        a.stores::<S, N>(j, y);
+    }
+}
+
+impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = false;
+    type First<S: Simd> = Head<T, S>;
+    type Second<S: Simd> = (Head<T, S>, Word<T, S>);
+
+    #[inline(always)]
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
+        Head::new(s, a, T::NAN, self.empty)
+    }
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+    ) -> Self::Second<S> {
+        if head.decided::<A>() {
+            return (head, Word::exact(head.m));
         }
-        let m = special.rows.select(Vector::splat(s, T::zero()), m);
-        let k = reference(g, m, m);
-        let totals = total(s, a, g, m, k, None, !A::IN_PLACE);
-        let r = T::reciprocal(joined::<T, S>(s, A::ACROSS, &totals));
-        let shift = g.shift(m);
-        for j in 0..a.steps() {
-            let x = a.load(s, 0, j, -T::INFINITY);
-            let u = g.of(x, m, shift);
-            let e = if A::IN_PLACE {
-                G::exp(u)
-            } else {
-                let z = exponent(u.hi);
-                Exp { z, t: z.lookup(&T::TABLE), w: a.stored(s, j) }
-            };
-            let y = probability(e.t, e.w, r).ldexp(e.z - k);
-            let y = if !A::ACROSS && any_special { special.rows.select(special.value, y) } else { y };
-            a.store(j, y);
+        let g = self.argument;
+        let frame = Frame::new(g, head.m);
+        let keep_w = !Self::recomputes(a);
+        let totals = Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: frame.m, keep_w }.total(a);
+        (head, T::reciprocal(joined::<T, S>(s, A::ACROSS, &totals), T::RAISE))
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, _: S, a: &mut A, _: usize, (head, r): Self::Second<S>) {
+        if head.decided::<A>() {
+            return head.fill(a);
+        }
+        let frame = Frame::new(self.argument, head.m);
+        let special = (!A::ACROSS && head.special.rows.any()).then_some(head.special);
+        let mut j = 0;
+        while A::WIDE && S::ROOMY && G::PLAIN && j + 4 <= a.steps() {
+            self.divide::<S, A, 4>(a, j, &frame, r, special);
+            j += 4;
+        }
+        while j < a.steps() {
+            self.divide::<S, A, 1>(a, j, &frame, r, special);
+            j += 1;
         }
     }
 }
 
-/// log(Σ exp x) − m in two words: the sum without one occurrence of the maximum, and log1p.
+/// log(Σ exp x) − m in two words, m the maximum, and the lanes where that is at least log 2.
+///
+/// There the sum is divided by the largest term. Elsewhere the quotient would be too near 1: the
+/// terms are summed again without it.
 #[inline(always)]
 fn log_excess<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     s: S,
     a: &mut A,
     g: G,
-    [m, second]: [Vector<T, S>; 2],
+    head: Head<T, S>,
+) -> (Word<T, S>, Mask<T, S>) {
+    let (m, rows) = (head.m, !head.special.rows);
+    let frame = Frame::new(g, m);
+    let totals = Terms::<_, _, _, true, false> { argument: g, frame: &frame, cut: frame.m, keep_w: false }.total(a);
+    let [max] = G::terms::<S, 1, true>([g.within(m, &frame)], &frame);
+    let (others, shared) = T::others(joined::<T, S>(s, A::ACROSS, &totals), max);
+    let log = T::log1p_quotient(others, max, Vector::splat(s, T::zero()));
+    if !(rows & !shared).any() {
+        return (log, shared);
+    }
+    let rest = log_rest(s, a, g, m, rows);
+    (Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) }, shared)
+}
+
+/// log(Σ exp x) − m in two words where it is small: log1p of the sum without one occurrence of the
+/// maximum, relative to the largest of the other terms.
+#[inline(always)]
+fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+    s: S,
+    a: &mut A,
+    g: G,
+    m: Vector<T, S>,
+    rows: Mask<T, S>,
 ) -> Word<T, S> {
-    let alone = second.eq(Vector::splat(s, -T::INFINITY));
-    let k = reference(g, m, m);
-    let k2 = reference(g, m, alone.select(m, second));
-    let mut totals = total(s, a, g, m, k2, Some(second), false);
-    let u = g.of(m, m, g.shift(m));
-    let max = G::exp(u);
-    if second.eq(m).any() {
-        // Every occurrence of the maximum was added: one is taken back, exactly.
-        let z = (max.z - k2).max(Vector::splat(s, T::LEAST));
+    let none = Vector::splat(s, -T::INFINITY);
+    let second = rows.select(second_largest(s, a), none);
+    let alone = second.eq(none);
+    let frame = Frame::new(g, m);
+    let [max] = G::terms::<S, 1, true>([g.within(m, &frame)], &frame);
+    let k = frame.k;
+    let frame = Frame::relative_to(g, m, alone.select(m, second));
+    let rest = Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false };
+    let mut totals = rest.total(a);
+    let twice = second.eq(m);
+    if twice.any() {
+        // Every occurrence of the maximum was added: one is taken back. The frame is the same.
         let mut one = T::sums(s);
-        T::accumulate(&mut one, max.t.scale(z), max.w.scale(z));
+        T::accumulate(&mut one, max);
         let mut part = [Total::default(); 16];
         // One lane of a full register, whichever way the lanes lie.
         T::flush(s, &mut one, 1, &mut part[..T::LANES]);
-        let (m, second) = (m.to_array(), second.to_array());
-        let rows = if A::ACROSS { 1 } else { T::LANES };
-        for lane in 0..rows {
-            if m.as_ref()[lane] == second.as_ref()[lane] {
+        let twice = twice.select(Vector::splat(s, T::one()), Vector::splat(s, T::zero())).to_array();
+        for lane in 0..if A::ACROSS { 1 } else { T::LANES } {
+            if twice.as_ref()[lane] == T::one() {
                 totals[lane] = totals[lane].without(part[lane]);
             }
         }
     }
-    T::log1p_quotient(joined::<T, S>(s, A::ACROSS, &totals), &max, k2 - k)
+    T::log1p_quotient(joined::<T, S>(s, A::ACROSS, &totals), max, frame.k - k)
 }
 
 /// log_softmax of each row.
@@ -898,31 +1169,83 @@ struct LogSoftmax<G, T> {
 }
 
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = false;
+    type First<S: Simd> = Head<T, S>;
+    type Second<S: Simd> = (Head<T, S>, Word<T, S>, Mask<T, S>);
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
-        let g = self.argument;
-        let ([m, second], nan) = two_largest(s, a);
-        let special = special(m, nan, T::NAN, self.empty);
-        let any_special = special.rows.any();
-        if A::ACROSS && any_special {
-            for j in 0..a.steps() {
-                a.store(j, special.value);
-            }
-            return;
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
+        Head::new(s, a, T::NAN, self.empty)
+    }
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+    ) -> Self::Second<S> {
+        if head.decided::<A>() {
+            return (head, Word::exact(head.m), head.special.rows);
         }
-        let zero = Vector::splat(s, T::zero());
-        let m = special.rows.select(zero, m);
-        let second = special.rows.select(Vector::splat(s, -T::INFINITY), second);
-        let log = log_excess(s, a, g, [m, second]);
-        for j in 0..a.steps() {
-            let d = g.unbounded(a.load(s, 0, j, T::zero()), m);
-            let sum = two_sum(d.hi, -log.hi);
-            let y = sum.hi + (sum.lo + (d.lo - log.lo));
-            let y = d.hi.eq(Vector::splat(s, -T::INFINITY)).select(d.hi, y);
+        let (log, shared) = log_excess(s, a, self.argument, head);
+        (head, log, shared)
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        (head, log, shared): Self::Second<S>,
+    ) {
+        if head.decided::<A>() {
+            return head.fill(a);
+        }
+        let (g, m, special) = (self.argument, head.m, head.special);
+        let any_special = special.rows.any();
+        let none = Vector::splat(s, -T::INFINITY);
+        // Two words hold L well enough for results of at least log 2, unless it is large.
+        let plain = shared & m.abs().lt(Vector::splat(s, T::MODERATE));
+        let simple = G::PLAIN && !(!(plain | special.rows)).any();
+        let head = two_sum(m, log.hi);
+        let l = fast_two_sum(head.hi, head.lo + log.lo);
+        let mut j = 0;
+        while simple && A::WIDE && S::ROOMY && j + 4 <= a.steps() {
+            let x: [_; 4] = a.loads(s, 0, j);
+            a.stores::<S, 4>(
+                j,
+                each(
+                    #[inline(always)]
+                    |i| less(x[i], l),
+                ),
+            );
+            j += 4;
+        }
+        for j in j..a.steps() {
+            let x = a.load(s, 0, j);
+            let mut y = less(x, l);
+            if !simple {
+                let d = g.unbounded(x, m);
+                let sum = two_sum(d.hi, -log.hi);
+                let careful = (sum.hi + (sum.lo + (d.lo - log.lo))).max(none);
+                y = if G::PLAIN { plain.select(y, careful) } else { careful };
+            }
             let y = if !A::ACROSS && any_special { special.rows.select(special.value, y) } else { y };
             a.store(j, y);
         }
     }
+}
+
+/// x − l, −∞ where x is −∞ or the difference overflows.
+#[inline(always)]
+fn less<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>) -> Vector<T, S> {
+    let sum = two_sum(x, -l.hi);
+    // max turns the NaN of an infinite x into −∞.
+    (sum.hi + (sum.lo - l.lo)).max(Vector::splat(x.s, -T::INFINITY))
 }
 
 /// logsumexp of each row, into `out`.
@@ -932,24 +1255,32 @@ struct LogSumExp<'a, G, T> {
 }
 
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = G::PLAIN;
+    type First<S: Simd> = Head<T, S>;
+    type Second<S: Simd> = ();
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) {
-        let g = self.argument;
-        let (top, nan) = two_largest(s, a);
-        let special = special(top[0], nan, T::INFINITY, -T::INFINITY);
-        let m = special.rows.select(Vector::splat(s, T::zero()), top[0]);
-        let second = special.rows.select(Vector::splat(s, -T::INFINITY), top[1]);
-        let log = log_excess(s, a, g, [m, second]);
-        let max = g.maximum(m);
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
+        Head::new(s, a, T::INFINITY, -T::INFINITY)
+    }
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, head: Head<T, S>) {
+        let (log, _) = log_excess(s, a, self.argument, head);
+        let max = self.argument.maximum(head.m);
         let sum = two_sum(max.hi, log.hi);
         let l = sum.hi + (sum.lo + (max.lo + log.lo));
         let finite = sum.hi.abs().lt(Vector::splat(s, T::INFINITY));
-        let l = special.rows.select(special.value, finite.select(l, sum.hi));
+        let l = head.special.rows.select(head.special.value, finite.select(l, sum.hi));
         let rows = a.rows();
         for (out, &l) in self.out[row..row + rows].iter_mut().zip(l.to_array().as_ref()) {
             *out = l;
         }
     }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize, (): ()) {}
 }
 
 /// `v`, but NaN in rows that are not `sound`, and no −0.
@@ -966,10 +1297,17 @@ struct SoftmaxGradient<T> {
 }
 
 impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
+    const FILLS: [Fill; 2] = [Fill::Zero, Fill::Zero];
+    const MASKS: bool = true;
+    type First<S: Simd> = ();
+    type Second<S: Simd> = Sums<T, S>;
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
-        let zero = Vector::splat(s, T::zero());
-        let sums = at_scales::<T, S>(
+    fn first<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize) {}
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): ()) -> Sums<T, S> {
+        at_scales::<T, S>(
             s,
             T::scales(self.temperature),
             #[inline(always)]
@@ -982,14 +1320,19 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
                     a.steps(),
                     A::ACROSS,
                     #[inline(always)]
-                    |j| (a.load(s, 0, j, T::zero()) * up, a.load(s, 1, j, T::zero()) * down),
+                    |j| (a.load(s, 0, j) * up, a.load(s, 1, j) * down),
                 )
             },
-        );
+        )
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, sums: Sums<T, S>) {
+        let zero = Vector::splat(s, T::zero());
         let sound = T::finite::<S>(sums[1]);
         for j in 0..a.steps() {
-            let y = a.load(s, 0, j, T::zero());
-            let g = a.load(s, 1, j, T::zero());
+            let y = a.load(s, 0, j);
+            let g = a.load(s, 1, j);
             let v = settled(sound, T::centred(Some(y), g, sums, self.temperature));
             a.store(j, y.eq(zero).select(zero, v));
         }
@@ -999,7 +1342,7 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
 /// exp of a log-probability, bounded from below where it has no effect.
 #[inline(always)]
 fn probability_of<T: SoftmaxElement, S: Simd>(log: Vector<T, S>) -> Exp<T, S> {
-    exp(log.max(Vector::splat(log.s, -T::CLIP)))
+    exp(log.max(Vector::splat(log.s, -T::CLIP)), None)
 }
 
 /// g_i − exp(log y_i)·Σ g_j. Inputs: log y, g.
@@ -1008,8 +1351,16 @@ struct LogSoftmaxVjp<T> {
 }
 
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = true;
+    type First<S: Simd> = ();
+    type Second<S: Simd> = (Sums<T, S>, Mask<T, S>, Mask<T, S>);
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+    fn first<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize) {}
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): ()) -> Self::Second<S> {
         let one = Vector::splat(s, T::one());
         let none = Vector::splat(s, -T::INFINITY);
         let mut nan = one.is_nan();
@@ -1026,10 +1377,10 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
                     A::ACROSS,
                     #[inline(always)]
                     |j| {
-                        let log = a.load(s, 0, j, -T::INFINITY);
+                        let log = a.load(s, 0, j);
                         nan = nan | log.is_nan();
                         some = some | none.lt(log);
-                        (a.load(s, 1, j, T::zero()) * power, one)
+                        (a.load(s, 1, j) * power, one)
                     },
                 )
             },
@@ -1038,12 +1389,22 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
             nan = if nan.any() { one.eq(one) } else { nan };
             some = if some.any() { one.eq(one) } else { some };
         }
-        let sound = T::finite::<S>(sums[1]) & !nan;
         // Nothing but −∞ is what a policy gives for an empty row: a constant.
-        let constant = !(some | nan);
+        (sums, T::finite::<S>(sums[1]) & !nan, !(some | nan))
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        (sums, sound, constant): Self::Second<S>,
+    ) {
+        let none = Vector::splat(s, -T::INFINITY);
         for j in 0..a.steps() {
-            let log = a.load(s, 0, j, T::zero());
-            let g = a.load(s, 1, j, T::zero());
+            let log = a.load(s, 0, j);
+            let g = a.load(s, 1, j);
             let v = T::less_share(g, &probability_of(log), sums, self.temperature);
             // A probability of 0 takes no share, however large the sum is.
             let v = log.eq(none).select(cooled(g, self.temperature), v);
@@ -1058,8 +1419,16 @@ struct LogSoftmaxJvp<T> {
 }
 
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = true;
+    type First<S: Simd> = ();
+    type Second<S: Simd> = (Sums<T, S>, Mask<T, S>);
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) {
+    fn first<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize) {}
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): ()) -> Self::Second<S> {
         let zero = Vector::splat(s, T::zero());
         let none = Vector::splat(s, -T::INFINITY);
         let mut some = none.lt(none);
@@ -1074,12 +1443,12 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
                     A::ACROSS,
                     #[inline(always)]
                     |j| {
-                        let log = a.load(s, 0, j, -T::INFINITY);
+                        let log = a.load(s, 0, j);
                         some = some | !log.eq(none);
                         let e = probability_of(log);
                         let [first, second, third] = power_parts(e.z + exponent);
                         let y = log.is_nan().select(log, (e.t + e.w) * first);
-                        (y, a.load(s, 1, j, T::zero()) * second * third)
+                        (y, a.load(s, 1, j) * second * third)
                     },
                 )
             },
@@ -1087,31 +1456,33 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
         if A::ACROSS {
             some = if some.any() { zero.eq(zero) } else { some };
         }
+        (sums, some)
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (sums, some): Self::Second<S>) {
+        let zero = Vector::splat(s, T::zero());
         let sound = T::finite::<S>(sums[1]);
         for j in 0..a.steps() {
-            let v = T::centred(None, a.load(s, 1, j, T::zero()), sums, self.temperature);
+            let v = T::centred(None, a.load(s, 1, j), sums, self.temperature);
             // Nothing but −∞ is what a policy gives for an empty row: a constant.
             a.store(j, some.select(settled(sound, v), zero));
         }
     }
 }
 
-/// Maximum, exponent and 1/S of each row: what the gradients of logsumexp recompute.
+/// Exponent and 1/S of each row: what the gradients of logsumexp recompute.
 #[inline(always)]
-#[allow(clippy::type_complexity, reason = "used twice, next to each other")]
 fn state<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     s: S,
     a: &mut A,
     g: G,
-) -> (Special<T, S>, Vector<T, S>, Vector<T, S>, Word<T, S>) {
-    let (m, nan) = maximum(s, a);
-    let special = special(m, nan, T::NAN, T::zero());
-    let m = special.rows.select(Vector::splat(s, T::zero()), m);
-    let k = reference(g, m, m);
-    let totals = total(s, a, g, m, k, None, false);
+    head: Head<T, S>,
+) -> (Vector<T, S>, Word<T, S>) {
+    let frame = Frame::new(g, head.m);
+    let totals = Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: frame.m, keep_w: false }.total(a);
     // A row of NaN or −∞ has nothing to divide by; its value is decided elsewhere.
-    let row = joined::<T, S>(s, A::ACROSS, &totals);
-    (special, m, k, T::reciprocal(row))
+    (frame.k, T::reciprocal(joined::<T, S>(s, A::ACROSS, &totals), T::LIFT))
 }
 
 /// exp(x_i − L)·g of the row. Inputs: x.
@@ -1122,10 +1493,37 @@ struct LogSumExpVjp<'a, G, T> {
 }
 
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = G::PLAIN;
+    type First<S: Simd> = Head<T, S>;
+    type Second<S: Simd> = (Head<T, S>, Vector<T, S>, Word<T, S>);
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) {
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
+        Head::new(s, a, T::NAN, T::zero())
+    }
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+    ) -> Self::Second<S> {
+        let (k, r) = state(s, a, self.argument, head);
+        (head, k, r)
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+        (Head { m, special }, k, r): Self::Second<S>,
+    ) {
         let arg = self.argument;
-        let (special, m, k, r) = state(s, a, arg);
         let g = if A::ACROSS {
             Vector::splat(s, self.upstream[row])
         } else {
@@ -1141,7 +1539,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         let finite = g.abs().lt(Vector::splat(s, T::INFINITY));
         let shift = arg.shift(m);
         for j in 0..a.steps() {
-            let x = a.load(s, 0, j, -T::INFINITY);
+            let x = a.load(s, 0, j);
             let u = arg.of(x, m, shift);
             let mut e = G::exp(u);
             e.z = e.z - k;
@@ -1161,10 +1559,21 @@ struct LogSumExpJvp<'a, G, T> {
 }
 
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = G::PLAIN;
+    type First<S: Simd> = Head<T, S>;
+    type Second<S: Simd> = ();
+
     #[inline(always)]
-    fn run<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) {
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
+        Head::new(s, a, T::NAN, T::zero())
+    }
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, head: Head<T, S>) {
         let g = self.argument;
-        let (special, m, k, r) = state(s, a, g);
+        let (k, r) = state(s, a, g, head);
+        let Head { m, special } = head;
         let shift = g.shift(m);
         let sums = at_scales::<T, S>(
             s,
@@ -1177,10 +1586,10 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
                     A::ACROSS,
                     #[inline(always)]
                     |j| {
-                        let u = g.of(a.load(s, 0, j, -T::INFINITY), m, shift);
+                        let u = g.of(a.load(s, 0, j), m, shift);
                         let e = G::exp(u);
                         let [first, second, third] = power_parts(e.z - k + exponent);
-                        (probability(e.t, e.w, r) * first, a.load(s, 1, j, T::zero()) * second * third)
+                        (probability(e.t, e.w, r) * first, a.load(s, 1, j) * second * third)
                     },
                 )
             },
@@ -1192,6 +1601,9 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
             *out = v;
         }
     }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize, (): ()) {}
 }
 
 /// A work on all rows, to be compiled for each backend.
@@ -1262,27 +1674,19 @@ fn clear_uniform<T: Element>(
     }
 }
 
-/// Runs softmax or log_softmax with options: `$work` with the argument that they ask for.
-macro_rules! forward {
-    ($self:ident, $work:ident, $options:ident, $layout:ident, $inputs:expr, $out:ident, $in_place:literal, $empty:expr) => {{
-        let empty = $empty;
+/// Runs softmax or log_softmax in place: `$work` with the argument that the options ask for.
+macro_rules! in_place {
+    ($self:ident, $work:ident, $options:ident, $layout:ident, $data:ident, $empty:expr) => {{
+        let (layout, kept, out, empty) = ($layout, Kept::All, $data, $empty);
         match divisor($options) {
-            None => Task::<T, _, _, $in_place> {
-                layout: $layout,
-                kept: Kept::All,
-                inputs: $inputs,
-                out: $out,
-                work: $work { argument: Plain, empty },
+            None => {
+                let work = $work { argument: Plain, empty };
+                Task::<T, _, _, true> { layout, kept, inputs: [&[]], out, work }.on($self);
             }
-            .on($self),
-            Some(t) => Task::<T, _, _, $in_place> {
-                layout: $layout,
-                kept: Kept::All,
-                inputs: $inputs,
-                out: $out,
-                work: $work { argument: Tempered::new(t), empty },
+            Some(t) => {
+                let work = $work { argument: Tempered::new(t), empty };
+                Task::<T, _, _, true> { layout, kept, inputs: [&[]], out, work }.on($self);
             }
-            .on($self),
         }
         Ok(())
     }};
@@ -1357,11 +1761,13 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.elements(), out.len())?;
         options.check(layout)?;
-        if options.kept != Kept::All {
+        // Rare enough for a second pass over memory, and half the code.
+        if options.kept != Kept::All || divisor(options).is_some() {
             out.copy_from_slice(x);
             return self.softmax_in_place_with(out, layout, options);
         }
-        forward!(self, Softmax, options, layout, [x], out, false, <T as Lane>::NAN)
+        self.each_kept(Kept::All, layout, [x], out, Softmax { argument: Plain, empty: <T as Lane>::NAN });
+        Ok(())
     }
 
     /// [`softmax`] that overwrites its input, with the same bits.
@@ -1380,7 +1786,7 @@ operations! {
         check_len("data", layout.elements(), data.len())?;
         options.check(layout)?;
         options.kept.clear(layout, data, -<T as Lane>::INFINITY);
-        forward!(self, Softmax, options, layout, [&[]], data, true, empty_value(options, T::zero(), || uniform(layout)))
+        in_place!(self, Softmax, options, layout, data, empty_value(options, T::zero(), || uniform(layout)))
     }
 
     /// y_i = x_i − L, L = log Σ exp x_j, along the rows of the layout.
@@ -1432,11 +1838,13 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.elements(), out.len())?;
         options.check(layout)?;
-        if options.kept != Kept::All {
+        // Rare enough for a second pass over memory, and half the code.
+        if options.kept != Kept::All || divisor(options).is_some() {
             out.copy_from_slice(x);
             return self.log_softmax_in_place_with(out, layout, options);
         }
-        forward!(self, LogSoftmax, options, layout, [x], out, false, <T as Lane>::NAN)
+        self.each_kept(Kept::All, layout, [x], out, LogSoftmax { argument: Plain, empty: <T as Lane>::NAN });
+        Ok(())
     }
 
     /// [`log_softmax`] that overwrites its input, with the same bits.
@@ -1455,7 +1863,7 @@ operations! {
         check_len("data", layout.elements(), data.len())?;
         options.check(layout)?;
         options.kept.clear(layout, data, -<T as Lane>::INFINITY);
-        forward!(self, LogSoftmax, options, layout, [&[]], data, true, empty_value(options, -<T as Lane>::INFINITY, || T::zero() - log_count::<T>(layout.len())))
+        in_place!(self, LogSoftmax, options, layout, data, empty_value(options, -<T as Lane>::INFINITY, || T::zero() - log_count::<T>(layout.len())))
     }
 
     /// L = log Σ exp x_j of each row of the layout.

@@ -40,9 +40,7 @@ pub trait Dot: Lane {
 /// Lane l + lane (l + distance), in lane l.
 #[inline(always)]
 fn rotated<S: Simd>(v: Vector<f64, S>, distance: usize) -> Vector<f64, S> {
-    let mut lanes = v.to_array();
-    lanes.rotate_left(distance);
-    Vector::load(v.s, &lanes)
+    Vector::load(v.s, &f64::rotated(v.to_array(), distance))
 }
 
 impl Dot for f32 {

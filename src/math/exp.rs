@@ -1,40 +1,65 @@
-//! exp as 2^b·(T + w): a table value T, exact to two words, and a small rest w.
+//! exp as a table value T and a small rest w: as 2^b·(T + w), or multiplied out at a power that is chosen.
 //!
 //! # Mathematics
-//! x = (k/8)·ln2 + r with the integer k nearest to x·8/ln2, |r| ≤ ln2/16; with k = 8b + j,
-//! exp x = 2^b · 2^(j/8) · exp r = 2^b·(T + w), T = 2^(j/8) rounded, w = T·(exp r − 1) + (2^(j/8) − T).
+//! x = (k/8)·ln2 + r with the integer k nearest to x·8/ln2, |r| ≤ ln2/16. With k = 8b + j and
+//! 2^(j/8) = T·exp(−c), T rounded: exp x = 2^b·T·exp(r − c) = 2^b·(T + w), w = T·q, q = exp(r − c) − 1.
 //!
 //! # Algorithm
 //! Adding MAGIC = 1.5·2^(p−4), whose last place is 1/8, rounds x/ln2 to k/8 and leaves k in the low
-//! bits of the sum `z`; `z − MAGIC` is k/8. r comes from two fused steps with ln2 in two words: the
-//! first is exact (x and (k/8)·L₁ are multiples of a grid on which r has fewer than p bits). Then
-//! t = r + r²·p(r) and w = T·t + Tl. Since |w| < 0.09, nothing that rounds it matters much.
+//! bits of the sum `z`; `z − MAGIC` is k/8. r − c comes from two fused steps with ln2 in two words: the
+//! first is exact (x and (k/8)·L₁ are multiples of a grid on which it has fewer than p bits), and so is rounded
+//! once. q is r − c and its square times a polynomial. Since |q| < 0.045, nothing that rounds it matters much.
+//!
+//! *Multiplied out* ([`terms`]): with MAGIC + e in place of MAGIC, e an integer, the bits of z moved up to the exponent
+//! field, plus an entry of a table, are 2^(b + e)·T: no multiplication, and a sum of such terms may be
+//! relative to any power of two.
+//!
+//! *Wide* ([`ExpTable::wide_terms`], of use for f64 only): what rounding r − c left out goes on to the polynomial's
+//! part s, and w is kept as T·r, rounded, and the rest of that product with T·s.
 //!
 //! # Error
-//! Polynomial 2^−32.1 (f32), 2^−58.2 (f64), certified by `verify/coefficients/exp.sollya`; r, t and w
-//! are rounded at 2^−29, 2^−29 and 2^−28 (2^−58, 2^−58, 2^−57): T + w has a relative error below
-//! 2^−27.2 (2^−56.2), a tenth of an ULP. Needs |x| ≤ 2^12, as callers clamp.
+//! Polynomial 2^−32.1 (f32), 2^−58.2 (f64), certified by `verify/coefficients/exp.sollya`; r − c, q and w
+//! are rounded at 2^−29, 2^−29 and 2^−28.5 of exp x (2^−58, 2^−58, 2^−57.5): T + w has a relative error below
+//! 2^−27.3 (2^−56.2), a tenth of an ULP. Wide, f64: polynomial 2^−66.5, and roundings of s and of the last part
+//! at 2^−63: below 2^−61.5. Needs |x| ≤ 2^12, as callers clamp.
 //!
 //! Source: P. T. P. Tang, *Table-driven implementation of the exponential function in IEEE
-//! floating-point arithmetic* (1989); the two-word result is from the design of this crate.
+//! floating-point arithmetic* (1989); the table whose error goes into the argument: S. Gal, *Computing elementary
+//! functions: a new approach for achieving high accuracy and good performance* (1986).
 
 use crate::element::Lane;
 use crate::simd::{Simd, Vector};
 
-/// The constants of [`exp`], all made by `verify/coefficients/exp.sollya`.
+/// The constants of exp, made by `verify/coefficients/exp.sollya` and `sigma.sollya`.
 pub trait ExpTable: Lane {
     /// 1/ln2.
     const INV_LN2: Self;
     /// ln2 in two words.
     const LN2: [Self; 2];
-    /// 2^(j/8), rounded.
+    /// T = 2^(j/8), rounded.
     const TABLE: [Self; 8];
-    /// What rounding `TABLE` left out.
-    const TABLE_LOW: [Self; 8];
-    /// p(r), highest power first.
-    fn polynomial<S: Simd>(r: Vector<Self, S>) -> Vector<Self, S>
+    /// T less the j that the moved pattern has below its exponent, as patterns.
+    const POWERS: [Self; 8];
+    /// c = ln(T/2^(j/8))
+    const REST: [Self; 8];
+
+    /// p(r), exp r = 1 + r + r²·p(r), for several registers.
+    fn polynomial<S: Simd, const N: usize>(r: [Vector<Self, S>; N]) -> [Vector<Self, S>; N]
     where
         Self: Sized;
+
+    /// [`terms`] with relative error 2^−61.5 for f64; for f32, which has no need of it, the same.
+    #[inline(always)]
+    fn wide_terms<S: Simd, const N: usize>(
+        x: [Vector<Self, S>; N],
+        low: Option<[Vector<Self, S>; N]>,
+        magic: Vector<Self, S>,
+    ) -> [Term<Self, S>; N]
+    where
+        Self: Sized,
+    {
+        terms(x, low, magic)
+    }
 }
 
 macro_rules! words {
@@ -46,13 +71,15 @@ impl ExpTable for f32 {
     const LN2: [Self; 2] = words!(f32: 0x3f31_7218 0xb102_e308); // 0.6931472 − 1.9e−9
     const TABLE: [Self; 8] = words!(f32:
         0x3f80_0000 0x3f8b_95c2 0x3f98_37f0 0x3fa5_fed7 0x3fb5_04f3 0x3fc5_672a 0x3fd7_44fd 0x3fea_c0c7);
-    const TABLE_LOW: [Self; 8] = words!(f32:
-        0x0000_0000 0xb260_aba1 0x3323_1b71 0xb32c_9d5e 0x32cf_e77a 0x320a_a837 0xb2d4_a58a 0xb241_16de);
+    const POWERS: [Self; 8] = words!(f32:
+        0x3f80_0000 0x3f7b_95c2 0x3f78_37f0 0x3f75_fed7 0x3f75_04f3 0x3f75_672a 0x3f77_44fd 0x3f7a_c0c7);
+    const REST: [Self; 8] = words!(f32:
+        0x0000_0000 0x324e_0611 0xb309_2801 0x3305_1aa9 0xb293_02ae 0xb1b3_d0e5 0x327c_e183 0x31d2_90be);
 
     #[inline(always)]
-    fn polynomial<S: Simd>(r: Vector<Self, S>) -> Vector<Self, S> {
+    fn polynomial<S: Simd, const N: usize>(r: [Vector<Self, S>; N]) -> [Vector<Self, S>; N] {
         const C: [f32; 3] = words!(f32: 0x3f00_0002 0x3e2a_ae3b 0x3d2a_5fbb); // ≈ 1/2, 1/6, 1/24
-        horner(r, C)
+        horners(r, C)
     }
 }
 
@@ -62,31 +89,83 @@ impl ExpTable for f64 {
     const TABLE: [Self; 8] = words!(f64:
         0x3ff0_0000_0000_0000 0x3ff1_72b8_3c7d_517b 0x3ff3_06fe_0a31_b715 0x3ff4_bfda_d536_2a27
         0x3ff6_a09e_667f_3bcd 0x3ff8_ace5_422a_a0db 0x3ffa_e89f_995a_d3ad 0x3ffd_5818_dcfb_a487);
-    const TABLE_LOW: [Self; 8] = words!(f64:
-        0x0000_0000_0000_0000 0xbc81_9041_b9d7_8a76 0x3c86_f46a_d231_82e4 0x3c7d_4397_afec_42e2
-        0xbc9b_dd34_13b2_6456 0x3c96_e9f1_5686_4b27 0x3c97_a1cd_345d_cc81 0x3c82_ed02_d75b_3707);
+    const POWERS: [Self; 8] = words!(f64:
+        0x3ff0_0000_0000_0000 0x3fef_72b8_3c7d_517b 0x3fef_06fe_0a31_b715 0x3fee_bfda_d536_2a27
+        0x3fee_a09e_667f_3bcd 0x3fee_ace5_422a_a0db 0x3fee_e89f_995a_d3ad 0x3fef_5818_dcfb_a487);
+    const REST: [Self; 8] = words!(f64:
+        0x0000_0000_0000_0000 0x3c80_1b15_eaa5_9348 0xbc83_4d75_4db0_abb6 0xbc76_90ce_bb7a_afb0
+        0x3c93_b3ef_bf5e_2229 0xbc8d_b72f_c1f0_eab4 0xbc8c_1a77_92cb_3387 0xbc74_a385_a63d_07a7);
 
     #[inline(always)]
-    fn polynomial<S: Simd>(r: Vector<Self, S>) -> Vector<Self, S> {
+    fn polynomial<S: Simd, const N: usize>(r: [Vector<Self, S>; N]) -> [Vector<Self, S>; N] {
         // ≈ 1/2, 1/6, 1/24, 1/120, 1/720, 1/5040
         const C: [f64; 6] = words!(f64:
             0x3fe0_0000_0000_010b 0x3fc5_5555_5555_5130 0x3fa5_5555_5480_cdc6 0x3f81_1111_125d_ce64
             0x3f56_c1cb_ded7_a153 0x3f2a_0163_9167_4e99);
-        horner(r, C)
+        horners(r, C)
+    }
+
+    #[inline(always)]
+    fn wide_terms<S: Simd, const N: usize>(
+        x: [Vector<f64, S>; N],
+        low: Option<[Vector<f64, S>; N]>,
+        magic: Vector<f64, S>,
+    ) -> [Term<f64, S>; N] {
+        let Reduced { z, head, tail } = reduce(x, low, magic);
+        each(
+            #[inline(always)]
+            |i| {
+                let r = head[i] + tail[i];
+                let left_out = tail[i] - (r - head[i]);
+                let s = horner(r, WIDE).mul_add(r * r, left_out);
+                let t = power(z[i]);
+                let w = t * r;
+                Term { t, w, low: Some(t.mul_add(s, t.mul_add(r, -w))) }
+            },
+        )
     }
 }
+
+/// ≈ 1/2, 1/6, 1/24, 1/120, 1/720, 1/5040, 1/40320, by `verify/coefficients/sigmoid.sollya`.
+pub(crate) const WIDE: [f64; 7] = words!(f64:
+    0x3fe0_0000_0000_0000 0x3fc5_5555_5555_55fa 0x3fa5_5555_5555_5474 0x3f81_1111_10a1_6af2
+    0x3f56_c16c_1733_1d9e 0x3f2a_01fb_395b_8564 0x3efa_01a5_8fcd_c2f0);
 
 /// c₀ + c₁x + c₂x² + …
 #[inline(always)]
 pub(crate) fn horner<T: Lane, S: Simd, const N: usize>(x: Vector<T, S>, c: [T; N]) -> Vector<T, S> {
-    let mut sum = Vector::splat(x.s, c[N - 1]);
-    for &c in c[..N - 1].iter().rev() {
-        sum = sum.mul_add(x, Vector::splat(x.s, c));
-    }
+    let [sum] = horners([x], c);
     sum
 }
 
+/// The same for several registers, each step for all of them.
+#[inline(always)]
+fn horners<T: Lane, S: Simd, const M: usize, const N: usize>(
+    x: [Vector<T, S>; M],
+    c: [T; N],
+) -> [Vector<T, S>; M] {
+    let mut sums = [Vector::splat(x[0].s, c[N - 1]); M];
+    for &c in c[..N - 1].iter().rev() {
+        let c = Vector::splat(x[0].s, c);
+        for (sum, &x) in sums.iter_mut().zip(&x) {
+            *sum = sum.mul_add(x, c);
+        }
+    }
+    sums
+}
+
+/// What `f` gives for each index, N ≥ 1. The functions of the library may stay out of line.
+#[inline(always)]
+pub(crate) fn each<V: Copy, const N: usize>(mut f: impl FnMut(usize) -> V) -> [V; N] {
+    let mut values = [f(0); N];
+    for (i, value) in values.iter_mut().enumerate().skip(1) {
+        *value = f(i);
+    }
+    values
+}
+
 /// exp x = 2^⌊z − MAGIC⌋·(t + w).
+#[derive(Clone, Copy)]
 pub struct Exp<T: Lane, S: Simd> {
     /// The exponent and the table index, in magic form.
     pub(crate) z: Vector<T, S>,
@@ -96,39 +175,126 @@ pub struct Exp<T: Lane, S: Simd> {
     pub(crate) w: Vector<T, S>,
 }
 
+/// exp x = t + w + low, multiplied by a power of two that is known.
+#[derive(Clone, Copy)]
+pub struct Term<T: Lane, S: Simd> {
+    /// The table value.
+    pub(crate) t: Vector<T, S>,
+    /// The rest, |w| < 0.045·t.
+    pub(crate) w: Vector<T, S>,
+    /// What w leaves out where it is the linear part, below 0.001·t.
+    pub(crate) low: Option<Vector<T, S>>,
+}
+
 /// x/ln2 rounded to a multiple of 1/8, in magic form; |x| ≤ 2^12.
 #[inline(always)]
 pub(crate) fn exponent<T: ExpTable, S: Simd>(x: Vector<T, S>) -> Vector<T, S> {
     x.mul_add(Vector::splat(x.s, T::INV_LN2), Vector::splat(x.s, T::MAGIC))
 }
 
-/// exp x, |x| ≤ 2^12.
+/// x = (z − magic)·ln2 + head + tail, and what the table's entry for z left out.
+struct Reduced<T: Lane, S: Simd, const N: usize> {
+    z: [Vector<T, S>; N],
+    head: [Vector<T, S>; N],
+    tail: [Vector<T, S>; N],
+}
+
 #[inline(always)]
-pub(crate) fn exp<T: ExpTable, S: Simd>(x: Vector<T, S>) -> Exp<T, S> {
-    let z = exponent(x);
-    of_rest(z, rest(z, x))
+fn reduce<T: ExpTable, S: Simd, const N: usize>(
+    x: [Vector<T, S>; N],
+    low: Option<[Vector<T, S>; N]>,
+    magic: Vector<T, S>,
+) -> Reduced<T, S, N> {
+    let s = magic.s;
+    let inverse = Vector::splat(s, T::INV_LN2);
+    let [ln2, ln2_low] = [Vector::splat(s, -T::LN2[0]), Vector::splat(s, -T::LN2[1])];
+    let mut rests = T::REST;
+    for rest in &mut rests {
+        *rest = -*rest;
+    }
+    let z: [_; N] = each(
+        #[inline(always)]
+        |i| x[i].mul_add(inverse, magic),
+    );
+    let k: [_; N] = each(
+        #[inline(always)]
+        |i| z[i] - magic,
+    );
+    let head = each(
+        #[inline(always)]
+        |i| k[i].mul_add(ln2, x[i]),
+    );
+    let tail = each(
+        #[inline(always)]
+        |i| {
+            let rest = k[i].mul_add(ln2_low, z[i].lookup(&rests));
+            match low {
+                Some(low) => low[i] + rest,
+                None => rest,
+            }
+        },
+    );
+    Reduced { z, head, tail }
+}
+
+/// z, and q of exp(x + low) = 2^b·T·(1 + q), each step for all registers, since the steps of one wait for each other.
+#[inline(always)]
+fn quotients<T: ExpTable, S: Simd, const N: usize>(
+    x: [Vector<T, S>; N],
+    low: Option<[Vector<T, S>; N]>,
+    magic: Vector<T, S>,
+) -> ([Vector<T, S>; N], [Vector<T, S>; N]) {
+    let Reduced { z, head, tail } = reduce(x, low, magic);
+    let r: [_; N] = each(
+        #[inline(always)]
+        |i| head[i] + tail[i],
+    );
+    let square: [_; N] = each(
+        #[inline(always)]
+        |i| r[i] * r[i],
+    );
+    let p = T::polynomial(r);
+    let q = each(
+        #[inline(always)]
+        |i| p[i].mul_add(square[i], r[i]),
+    );
+    (z, q)
+}
+
+/// 2^((z − MAGIC) rounded down)·T, T the table's value for z.
+#[inline(always)]
+pub(crate) fn power<T: ExpTable, S: Simd>(z: Vector<T, S>) -> Vector<T, S> {
+    z.lookup(&T::POWERS).add_bits(z.exponent_bits())
+}
+
+/// 2^(magic − MAGIC)·exp(x + low), a normal number, of several registers; magic − MAGIC is an integer, |x| ≤ 2^12 and
+/// |low| ≤ ½ ulp(x).
+#[inline(always)]
+pub(crate) fn terms<T: ExpTable, S: Simd, const N: usize>(
+    x: [Vector<T, S>; N],
+    low: Option<[Vector<T, S>; N]>,
+    magic: Vector<T, S>,
+) -> [Term<T, S>; N] {
+    let (z, q) = quotients(x, low, magic);
+    each(
+        #[inline(always)]
+        |i| {
+            let t = power(z[i]);
+            Term { t, w: t * q[i], low: None }
+        },
+    )
 }
 
 /// exp(x + low), |x| ≤ 2^12 and |low| ≤ ½ ulp(x).
 #[inline(always)]
-pub(crate) fn exp_word<T: ExpTable, S: Simd>(x: Vector<T, S>, low: Vector<T, S>) -> Exp<T, S> {
-    let z = exponent(x);
-    of_rest(z, rest(z, x) + low)
-}
-
-/// r = x − (z − MAGIC)·ln2
-#[inline(always)]
-fn rest<T: ExpTable, S: Simd>(z: Vector<T, S>, x: Vector<T, S>) -> Vector<T, S> {
-    let k = z - T::MAGIC;
-    let r = k.mul_add(Vector::splat(x.s, -T::LN2[0]), x);
-    k.mul_add(Vector::splat(x.s, -T::LN2[1]), r)
-}
-
-#[inline(always)]
-fn of_rest<T: ExpTable, S: Simd>(z: Vector<T, S>, r: Vector<T, S>) -> Exp<T, S> {
-    let t = T::polynomial(r).mul_add(r * r, r);
-    let table = z.lookup(&T::TABLE);
-    Exp { z, t: table, w: table.mul_add(t, z.lookup(&T::TABLE_LOW)) }
+pub(crate) fn exp<T: ExpTable, S: Simd>(x: Vector<T, S>, low: Option<Vector<T, S>>) -> Exp<T, S> {
+    let low = match low {
+        Some(low) => Some([low]),
+        None => None,
+    };
+    let ([z], [q]) = quotients([x], low, Vector::splat(x.s, T::MAGIC));
+    let t = z.lookup(&T::TABLE);
+    Exp { z, t, w: t * q }
 }
 
 /// 2^⌊z − MAGIC⌋ as three normal factors, of which the first takes what exponent it can: multiplied

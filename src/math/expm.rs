@@ -16,9 +16,21 @@
 //!   With k = 0, `high + low` is exp x − 1 with a relative error below 2^−57.
 
 use crate::element::Lane;
-use crate::math::exp::{ExpTable, exponent, horner};
+use crate::math::exp::{ExpTable, WIDE, exponent, horner};
 use crate::math::word::fast_two_sum;
 use crate::simd::{Simd, Vector};
+
+/// What rounding the table's 2^(j/8) left out.
+const TABLE_LOW: [f64; 8] = [
+    f64::from_bits(0x0000_0000_0000_0000),
+    f64::from_bits(0xbc81_9041_b9d7_8a76),
+    f64::from_bits(0x3c86_f46a_d231_82e4),
+    f64::from_bits(0x3c7d_4397_afec_42e2),
+    f64::from_bits(0xbc9b_dd34_13b2_6456),
+    f64::from_bits(0x3c96_e9f1_5686_4b27),
+    f64::from_bits(0x3c97_a1cd_345d_cc81),
+    f64::from_bits(0x3c82_ed02_d75b_3707),
+];
 
 /// exp x = t·(1 + q).
 pub(crate) struct Plain<S: Simd> {
@@ -59,16 +71,6 @@ pub(crate) struct Wide<S: Simd> {
 /// exp x, |x| ≤ 2^12.
 #[inline(always)]
 pub(crate) fn exp_wide<S: Simd>(x: Vector<f64, S>) -> Wide<S> {
-    // ≈ 1/2, 1/6, 1/24, 1/120, 1/720, 1/5040, 1/40320
-    const C: [f64; 7] = [
-        f64::from_bits(0x3fe0_0000_0000_0000),
-        f64::from_bits(0x3fc5_5555_5555_55fa),
-        f64::from_bits(0x3fa5_5555_5555_5474),
-        f64::from_bits(0x3f81_1111_10a1_6af2),
-        f64::from_bits(0x3f56_c16c_1733_1d9e),
-        f64::from_bits(0x3f2a_01fb_395b_8564),
-        f64::from_bits(0x3efa_01a5_8fcd_c2f0),
-    ];
     let s = x.s;
     let z = exponent(x);
     let k = z - f64::MAGIC;
@@ -76,10 +78,10 @@ pub(crate) fn exp_wide<S: Simd>(x: Vector<f64, S>) -> Wide<S> {
     let head = k.mul_add(Vector::splat(s, -f64::LN2[0]), x);
     let r = k.mul_add(ln2_low, head);
     let r_low = k.mul_add(ln2_low, head - r);
-    let rest = fast_two_sum(r, horner(r, C).mul_add(r * r, r_low));
+    let rest = fast_two_sum(r, horner(r, WIDE).mul_add(r * r, r_low));
     let t = z.lookup(&f64::TABLE);
     let high = t * rest.hi;
-    let t_low = z.lookup(&f64::TABLE_LOW);
+    let t_low = z.lookup(&TABLE_LOW);
     let low = t.mul_add(rest.hi, -high) + t.mul_add(rest.lo, t_low.mul_add(rest.hi, t_low));
     Wide { z, t, high, low }
 }

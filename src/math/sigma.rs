@@ -24,10 +24,6 @@ use crate::simd::{Simd, Vector};
 
 /// The constants, all made by `verify/coefficients/sigma.sollya`.
 pub trait SigmaTable: ExpTable {
-    /// T less the j that the moved pattern has below its exponent, as patterns.
-    const POWERS: [Self; 8];
-    /// c = ln(T/2^(j/8))
-    const REST: [Self; 8];
     /// Below this |x|, 1 + exp(−x) is below 2^p.
     const SMALL: Self;
     /// Where exp(−|x|) is 2^−116 (2^−996).
@@ -44,10 +40,6 @@ macro_rules! words {
 }
 
 impl SigmaTable for f32 {
-    const POWERS: [Self; 8] = words!(f32:
-        0x3f80_0000 0x3f7b_95c2 0x3f78_37f0 0x3f75_fed7 0x3f75_04f3 0x3f75_672a 0x3f77_44fd 0x3f7a_c0c7);
-    const REST: [Self; 8] = words!(f32:
-        0x0000_0000 0x324e_0611 0xb309_2801 0x3305_1aa9 0xb293_02ae 0xb1b3_d0e5 0x327c_e183 0x31d2_90be);
     const SMALL: Self = 16.5;
     const FARTHEST: Self = 80.0;
 
@@ -59,12 +51,6 @@ impl SigmaTable for f32 {
 }
 
 impl SigmaTable for f64 {
-    const POWERS: [Self; 8] = words!(f64:
-        0x3ff0_0000_0000_0000 0x3fef_72b8_3c7d_517b 0x3fef_06fe_0a31_b715 0x3fee_bfda_d536_2a27
-        0x3fee_a09e_667f_3bcd 0x3fee_ace5_422a_a0db 0x3fee_e89f_995a_d3ad 0x3fef_5818_dcfb_a487);
-    const REST: [Self; 8] = words!(f64:
-        0x0000_0000_0000_0000 0x3c80_1b15_eaa5_9348 0xbc83_4d75_4db0_abb6 0xbc76_90ce_bb7a_afb0
-        0x3c93_b3ef_bf5e_2229 0xbc8d_b72f_c1f0_eab4 0xbc8c_1a77_92cb_3387 0xbc74_a385_a63d_07a7);
     const SMALL: Self = 36.5;
     const FARTHEST: Self = 690.0;
 

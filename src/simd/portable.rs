@@ -144,6 +144,7 @@ lanes!(f32, f32x16, u32x16, 16, 20, 0xff80_0000, 0x3f80_0000, fused_f32);
 lanes!(f64, f64x8, u64x8, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000, fused_f64);
 
 impl Simd for Portable {
+    const LEAN: bool = !FUSED;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         op.run(self)

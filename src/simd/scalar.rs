@@ -124,6 +124,7 @@ lanes!(f32, u32, 16, 20, 0xff80_0000, 0x3f80_0000);
 lanes!(f64, u64, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000);
 
 impl Simd for Scalar {
+    const LEAN: bool = true;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         op.run(self)

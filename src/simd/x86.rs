@@ -105,6 +105,10 @@ impl Lanes<f32> for Avx512 {
         self.avx512f._mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b)
     }
     #[inline(always)]
+    fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
+        self.avx512f._mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         self.avx512f._mm512_mask_blend_ps(m, no, yes)
     }
@@ -229,6 +233,10 @@ impl Lanes<f64> for Avx512 {
         self.avx512f._mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b)
     }
     #[inline(always)]
+    fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
+        self.avx512f._mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b)
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         self.avx512f._mm512_mask_blend_pd(m, no, yes)
     }
@@ -270,6 +278,8 @@ impl Lanes<f64> for Avx512 {
 }
 
 impl Simd for Avx512 {
+    const ROOMY: bool = true;
+    const FIXED_ZERO: u64 = 0;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
@@ -279,6 +289,12 @@ impl Simd for Avx512 {
         let f = self.avx512f;
         let [low, high]: [__m256; 2] = cast(v);
         [f._mm512_cvtps_pd(low), f._mm512_cvtps_pd(high)]
+    }
+    #[inline(always)]
+    fn fixed(self, v: __m512) -> [__m512d; 2] {
+        let [low, high]: [__m256; 2] = cast(v);
+        let dq = self.avx512dq;
+        [cast(dq._mm512_cvtps_epi64(low)), cast(dq._mm512_cvtps_epi64(high))]
     }
     #[inline(always)]
     fn exponent(self, v: __m512d) -> __m512d {
@@ -388,6 +404,11 @@ impl Lanes<f32> for Avx2 {
     #[inline(always)]
     fn eq(self, a: Self::V, b: Self::V) -> Self::M {
         [self.avx._mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), self.avx._mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
+        let avx = self.avx;
+        [avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], b[1])]
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -519,6 +540,11 @@ impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn eq(self, a: Self::V, b: Self::V) -> Self::M {
         [self.avx._mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), self.avx._mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
+        let avx = self.avx;
+        [avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[1], b[1])]
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
