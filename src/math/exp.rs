@@ -243,7 +243,7 @@ fn quotients<T: ExpTable, S: Simd, const N: usize>(
     x: [Vector<T, S>; N],
     low: Option<[Vector<T, S>; N]>,
     magic: Vector<T, S>,
-) -> ([Vector<T, S>; N], [Vector<T, S>; N]) {
+) -> [[Vector<T, S>; N]; 2] {
     let Reduced { z, head, tail } = reduce(x, low, magic);
     let r: [_; N] = each(
         #[inline(always)]
@@ -258,7 +258,7 @@ fn quotients<T: ExpTable, S: Simd, const N: usize>(
         #[inline(always)]
         |i| p[i].mul_add(square[i], r[i]),
     );
-    (z, q)
+    [z, q]
 }
 
 /// 2^((z − MAGIC) rounded down)·T, T the table's value for z.
@@ -275,7 +275,7 @@ pub(crate) fn terms<T: ExpTable, S: Simd, const N: usize>(
     low: Option<[Vector<T, S>; N]>,
     magic: Vector<T, S>,
 ) -> [Term<T, S>; N] {
-    let (z, q) = quotients(x, low, magic);
+    let [z, q] = quotients(x, low, magic);
     each(
         #[inline(always)]
         |i| {
@@ -288,11 +288,11 @@ pub(crate) fn terms<T: ExpTable, S: Simd, const N: usize>(
 /// exp(x + low), |x| ≤ 2^12 and |low| ≤ ½ ulp(x).
 #[inline(always)]
 pub(crate) fn exp<T: ExpTable, S: Simd>(x: Vector<T, S>, low: Option<Vector<T, S>>) -> Exp<T, S> {
-    let low = match low {
-        Some(low) => Some([low]),
-        None => None,
-    };
-    let ([z], [q]) = quotients([x], low, Vector::splat(x.s, T::MAGIC));
+    let low = low.map(
+        #[inline(always)]
+        |low| [low],
+    );
+    let [[z], [q]] = quotients([x], low, Vector::splat(x.s, T::MAGIC));
     let t = z.lookup(&T::TABLE);
     Exp { z, t, w: t * q }
 }
