@@ -13,6 +13,7 @@ use crate::Layout;
 use crate::element::Lane;
 use crate::math::exp::each;
 use crate::simd::{Portable, Simd, Vector};
+use core::ops::Range;
 
 /// Rows in registers: along one row, or one row a lane.
 pub(crate) trait Access<T: Lane> {
@@ -74,8 +75,10 @@ pub(crate) trait Work<T: Lane> {
     const MASKS: bool;
     /// What the first pass leaves for the second.
     type First<S: Simd>: Copy;
-    /// What the second pass leaves for the third.
+    /// What the second pass leaves.
     type Second<S: Simd>: Copy;
+    /// What the third pass needs.
+    type Third<S: Simd>: Copy;
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) -> Self::First<S>;
     fn second<S: Simd, A: Access<T>>(
         &mut self,
@@ -84,7 +87,9 @@ pub(crate) trait Work<T: Lane> {
         row: usize,
         first: Self::First<S>,
     ) -> Self::Second<S>;
-    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, second: Self::Second<S>);
+    /// Between the passes, without the rows: what takes long is done for several of them side by side.
+    fn close<S: Simd>(&self, s: S, second: Self::Second<S>) -> Self::Third<S>;
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, third: Self::Third<S>);
 }
 
 /// All passes, one after the other.
@@ -92,7 +97,8 @@ pub(crate) trait Work<T: Lane> {
 fn passes<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut A, row: usize) {
     let first = work.first(s, a, row);
     let second = work.second(s, a, row, first);
-    work.third(s, a, row, second);
+    let third = work.close(s, second);
+    work.third(s, a, row, third);
 }
 
 /// What an absent element is taken for.
@@ -385,63 +391,82 @@ const MOST_ROWS: usize = 8;
 const SHORT: usize = 32;
 const MODERATE: usize = 128;
 
-/// Contiguous rows.
-struct Rows<'a, T, const N: usize> {
+/// Contiguous rows that take turns, the first of them row `row`.
+struct Rows<'a, T: Lane, const N: usize> {
     len: usize,
     /// No mask.
     kept: Kept<'a>,
     inputs: [&'a [T]; N],
     out: &'a mut [T],
-    fills: [T; N],
+    row: usize,
+    /// What rows have beyond their last register.
+    tails: &'a mut [[T::Array; N]; MOST_ROWS],
+    out_tails: &'a mut [T::Array; MOST_ROWS],
 }
 
 impl<T: Lane, const N: usize> Rows<'_, T, N> {
-    /// Lets `pass` have one of them.
+    /// Where row i lies. A row with a valid length is a shorter one.
+    #[inline(always)]
+    fn part(&self, i: usize) -> Range<usize> {
+        let row = self.row + i;
+        let start = row * self.len;
+        match self.kept {
+            Kept::Lengths(valid) => start..start + valid[row],
+            _ => start..start + self.len,
+        }
+    }
+
+    /// Stages what row i has beyond its last register.
+    #[inline(always)]
+    fn stage<S: Simd, const IN_PLACE: bool>(&mut self, s: S, i: usize, fills: [T; N]) {
+        let part = self.part(i);
+        if IN_PLACE {
+            staged(s, T::registers(&self.out[part]).1, fills[0], &mut self.out_tails[i]);
+        } else {
+            for n in 0..N {
+                let (_, tail) = T::registers(&self.inputs[n][part.clone()]);
+                staged(s, tail, fills[n], &mut self.tails[i][n]);
+            }
+        }
+    }
+
+    /// Lets `pass` have row i.
     #[inline(always)]
     fn with<const IN_PLACE: bool, R>(
         &mut self,
-        row: usize,
+        i: usize,
         pass: impl FnOnce(&mut Along<'_, T, N, IN_PLACE>) -> R,
     ) -> R {
-        let Self { fills, .. } = *self;
-        // A row with a valid length is a shorter one.
-        let len = match self.kept {
-            Kept::Lengths(valid) => valid[row],
-            _ => self.len,
-        };
-        let start = row * self.len;
-        let part = start..start + len;
-        let mut tails = fills.map(T::array);
-        let inputs: [_; N] = each(
+        let part = self.part(i);
+        let inputs = each(
             #[inline(always)]
-            |n| {
-                if IN_PLACE {
-                    return &[][..];
-                }
-                let (all, tail) = T::registers(&self.inputs[n][part.clone()]);
-                stage(tail, &mut tails[n]);
-                all
-            },
+            |n| if IN_PLACE { &[][..] } else { T::registers(&self.inputs[n][part.clone()]).0 },
         );
+        let steps = part.len().div_ceil(T::LANES);
         let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
-        let (out, tail) = T::registers_mut(out);
-        let mut out_tail = T::array(fills[0]);
-        stage(tail, &mut out_tail);
-        let steps = len.div_ceil(T::LANES);
-        let result = pass(&mut Along { inputs, out, tails: &tails, out_tail: &mut out_tail, steps });
-        if !tail.is_empty() {
-            tail.copy_from_slice(&out_tail.as_ref()[..tail.len()]);
+        let (out, _) = T::registers_mut(out);
+        pass(&mut Along { inputs, out, tails: &self.tails[i], out_tail: &mut self.out_tails[i], steps })
+    }
+
+    /// Writes what row i has beyond its last register.
+    #[inline(always)]
+    fn unstage<S: Simd>(&mut self, s: S, i: usize) {
+        if !self.out.is_empty() {
+            let part = self.part(i);
+            let (_, tail) = T::registers_mut(&mut self.out[part]);
+            if !tail.is_empty() {
+                Vector::load(s, &self.out_tails[i]).store_partial(tail);
+            }
         }
-        result
     }
 }
 
-/// The first lanes are those of a row beyond its last register.
+/// The elements, fewer than a register has, then `fill`.
 #[inline(always)]
-fn stage<T: Lane>(tail: &[T], lanes: &mut T::Array) {
-    // Checked, since a copy of nothing is still a call.
+fn staged<T: Lane, S: Simd>(s: S, tail: &[T], fill: T, lanes: &mut T::Array) {
+    // Checked, since a partial load is a call. A copy would be slower: its bytes are then loaded as a whole register.
     if !tail.is_empty() {
-        lanes.as_mut()[..tail.len()].copy_from_slice(tail);
+        Vector::load_partial(s, tail, fill).store(lanes);
     }
 }
 
@@ -475,15 +500,21 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         return;
     }
     if inner == 1 && !matches!(kept, Kept::Mask(_)) && !(len <= SHORT && kept == Kept::All && count > 1) {
-        let mut rows = Rows { len, kept, inputs, out, fills };
-        let batch = (BATCH / len.max(1)).clamp(1, MOST_ROWS);
+        let empty = T::array(T::zero());
+        // Of its own, since what is moved is copied.
+        let (tails, out_tails) = (&mut [[empty; N]; MOST_ROWS], &mut [empty; MOST_ROWS]);
+        let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, out_tails };
+        let most = (BATCH / len.max(1)).clamp(1, MOST_ROWS);
         while row < count {
-            let batch = batch.min(count - row);
+            let batch = most.min(count - row);
+            rows.row = row;
             let mut first = [None; MOST_ROWS];
             let mut second = [None; MOST_ROWS];
+            let mut third = [None; MOST_ROWS];
             for (i, first) in first[..batch].iter_mut().enumerate() {
+                rows.stage::<S, IN_PLACE>(s, i, fills);
                 *first = Some(rows.with::<IN_PLACE, _>(
-                    row + i,
+                    i,
                     #[inline(always)]
                     |a| work.first(s, a, row + i),
                 ));
@@ -493,21 +524,28 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
                     #[inline(always)]
                     |first| {
                         rows.with::<IN_PLACE, _>(
-                            row + i,
+                            i,
                             #[inline(always)]
                             |a| work.second(s, a, row + i, first),
                         )
                     },
                 );
             }
-            for (i, &second) in second[..batch].iter().enumerate() {
-                if let Some(second) = second {
+            for (&second, third) in second[..batch].iter().zip(&mut third) {
+                *third = second.map(
+                    #[inline(always)]
+                    |second| work.close(s, second),
+                );
+            }
+            for (i, &third) in third[..batch].iter().enumerate() {
+                if let Some(third) = third {
                     rows.with::<IN_PLACE, _>(
-                        row + i,
+                        i,
                         #[inline(always)]
-                        |a| work.third(s, a, row + i, second),
+                        |a| work.third(s, a, row + i, third),
                     );
                 }
+                rows.unstage(s, i);
             }
             row += batch;
         }

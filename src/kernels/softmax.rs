@@ -958,44 +958,53 @@ struct Special<T: Lane, S: Simd> {
     value: Vector<T, S>,
 }
 
-/// NaN, then +∞, then all −∞: `empty` is what the last gives, `infinite` what +∞ does.
-#[inline(always)]
-fn special<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, nan: Mask<T, S>, infinite: T, empty: T) -> Special<T, S> {
-    let s = m.s;
-    let above = m.eq(Vector::splat(s, T::INFINITY));
-    let below = m.eq(Vector::splat(s, -T::INFINITY));
-    let value = above.select(Vector::splat(s, infinite), Vector::splat(s, empty));
-    Special { rows: nan | above | below, value: nan.select(Vector::splat(s, T::NAN), value) }
-}
-
-/// A row's maximum, 0 where it is special.
+/// A row's maximum, NaN where the row has one: all that is kept of the first pass, for what a pass leaves is copied.
 #[derive(Clone, Copy)]
 struct Head<T: Lane, S: Simd> {
-    m: Vector<T, S>,
-    special: Special<T, S>,
+    top: Vector<T, S>,
 }
 
 impl<T: SoftmaxElement, S: Simd> Head<T, S> {
-    /// `infinite` is what +∞ gives, `empty` what a row of −∞ does.
     #[inline(always)]
-    fn new<A: Access<T>>(s: S, a: &A, infinite: T, empty: T) -> Self {
+    fn new<A: Access<T>>(s: S, a: &A) -> Self {
         let (m, nan) = maximum(s, a);
-        let special = special(m, nan, infinite, empty);
-        Self { m: special.rows.select(Vector::splat(s, T::zero()), m), special }
+        Self { top: nan.select(Vector::splat(s, T::NAN), m) }
     }
 
-    /// Whether all that the register holds is special, and the row's passes have nothing to compute.
+    /// Rows that the formula does not decide.
     #[inline(always)]
-    fn decided<A: Access<T>>(&self) -> bool {
-        A::ACROSS && self.special.rows.any()
+    fn special_rows(&self) -> Mask<T, S> {
+        !self.top.abs().lt(Vector::splat(self.top.s, T::INFINITY))
     }
 
-    /// Fills the row.
+    /// NaN, then +∞, then all −∞: `empty` is what the last gives, `infinite` what +∞ does.
     #[inline(always)]
-    fn fill<A: Access<T>>(&self, a: &mut A) {
-        for j in 0..a.steps() {
-            a.store(j, self.special.value);
+    fn special(&self, infinite: T, empty: T) -> Special<T, S> {
+        let (top, s) = (self.top, self.top.s);
+        let value = top
+            .eq(Vector::splat(s, T::INFINITY))
+            .select(Vector::splat(s, infinite), Vector::splat(s, empty));
+        Special { rows: self.special_rows(), value: top.is_nan().select(Vector::splat(s, T::NAN), value) }
+    }
+
+    /// The maximum, 0 where it is special.
+    #[inline(always)]
+    fn m(&self) -> Vector<T, S> {
+        self.special_rows().select(Vector::splat(self.top.s, T::zero()), self.top)
+    }
+}
+
+impl<T: Lane, S: Simd> Special<T, S> {
+    /// Fills the row where all that the register holds is special, and nothing is to be computed.
+    #[inline(always)]
+    fn decides<A: Access<T>>(&self, a: &mut A) -> bool {
+        let decided = A::ACROSS && self.rows.any();
+        if decided {
+            for j in 0..a.steps() {
+                a.store(j, self.value);
+            }
         }
+        decided
     }
 }
 
@@ -1057,11 +1066,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
     type First<S: Simd> = Head<T, S>;
-    type Second<S: Simd> = (Head<T, S>, Word<T, S>);
+    type Second<S: Simd> = (Head<T, S>, T::Row<S>);
+    type Third<S: Simd> = (Head<T, S>, Word<T, S>);
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
-        Head::new(s, a, T::NAN, self.empty)
+        Head::new(s, a)
     }
 
     #[inline(always)]
@@ -1072,23 +1082,26 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        if head.decided::<A>() {
-            return (head, Word::exact(head.m));
-        }
         let g = self.argument;
-        let frame = Frame::new(g, head.m);
+        let frame = Frame::new(g, head.m());
         let keep_w = !Self::recomputes(a);
         let totals = Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: frame.m, keep_w }.total(a);
-        (head, T::reciprocal(joined::<T, S>(s, A::ACROSS, &totals), T::RAISE))
+        (head, joined::<T, S>(s, A::ACROSS, &totals))
     }
 
     #[inline(always)]
-    fn third<S: Simd, A: Access<T>>(&mut self, _: S, a: &mut A, _: usize, (head, r): Self::Second<S>) {
-        if head.decided::<A>() {
-            return head.fill(a);
+    fn close<S: Simd>(&self, _: S, (head, sum): Self::Second<S>) -> Self::Third<S> {
+        (head, T::reciprocal(sum, T::RAISE))
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, _: S, a: &mut A, _: usize, (head, r): Self::Third<S>) {
+        let special = head.special(T::NAN, self.empty);
+        if special.decides(a) {
+            return;
         }
-        let frame = Frame::new(self.argument, head.m);
-        let special = (!A::ACROSS && head.special.rows.any()).then_some(head.special);
+        let frame = Frame::new(self.argument, head.m());
+        let special = (!A::ACROSS && special.rows.any()).then_some(special);
         let mut j = 0;
         while A::WIDE && S::ROOMY && G::PLAIN && j + 4 <= a.steps() {
             self.divide::<S, A, 4>(a, j, &frame, r, special);
@@ -1101,28 +1114,46 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     }
 }
 
-/// log(Σ exp x) − m in two words, m the maximum, and the lanes where that is at least log 2.
-///
-/// There the sum is divided by the largest term. Elsewhere the quotient would be too near 1: the
-/// terms are summed again without it.
+/// The sum of a row, of terms good enough for a logarithm.
 #[inline(always)]
-fn log_excess<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+fn precise_sum<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     s: S,
     a: &mut A,
     g: G,
-    head: Head<T, S>,
-) -> (Word<T, S>, Mask<T, S>) {
-    let (m, rows) = (head.m, !head.special.rows);
+    m: Vector<T, S>,
+) -> T::Row<S> {
     let frame = Frame::new(g, m);
-    let totals = Terms::<_, _, _, true, false> { argument: g, frame: &frame, cut: frame.m, keep_w: false }.total(a);
-    let [max] = G::terms::<S, 1, true>([g.within(m, &frame)], &frame);
-    let (others, shared) = T::others(joined::<T, S>(s, A::ACROSS, &totals), max);
-    let log = T::log1p_quotient(others, max, Vector::splat(s, T::zero()));
-    if !(rows & !shared).any() {
-        return (log, shared);
+    let totals = Terms::<_, _, _, true, false> { argument: g, frame: &frame, cut: m, keep_w: false }.total(a);
+    joined::<T, S>(s, A::ACROSS, &totals)
+}
+
+/// log(Σ exp x) − m, m the maximum.
+#[derive(Clone, Copy)]
+struct Excess<T: Lane, S: Simd> {
+    log: Word<T, S>,
+    /// Where it is at least log 2, and right. Elsewhere the quotient of the sum by its largest term was too near 1.
+    shared: Mask<T, S>,
+}
+
+impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
+    #[inline(always)]
+    fn new<G: Argument<T>>(g: G, m: Vector<T, S>, sum: T::Row<S>) -> Self {
+        let frame = Frame::new(g, m);
+        let [max] = G::terms::<S, 1, true>([g.within(m, &frame)], &frame);
+        let (others, shared) = T::others(sum, max);
+        Self { log: T::log1p_quotient(others, max, Vector::splat(m.s, T::zero())), shared }
     }
-    let rest = log_rest(s, a, g, m, rows);
-    (Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) }, shared)
+
+    /// The logarithm in all lanes: where it was not right, terms are summed again.
+    #[inline(always)]
+    fn settled<A: Access<T>, G: Argument<T>>(self, a: &mut A, g: G, head: &Head<T, S>) -> Word<T, S> {
+        let (log, shared, rows) = (self.log, self.shared, !head.special_rows());
+        if !(rows & !shared).any() {
+            return log;
+        }
+        let rest = log_rest(log.hi.s, a, g, head.m(), rows);
+        Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) }
+    }
 }
 
 /// log(Σ exp x) − m in two words where it is small: log1p of the sum without one occurrence of the
@@ -1172,11 +1203,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
     type First<S: Simd> = Head<T, S>;
-    type Second<S: Simd> = (Head<T, S>, Word<T, S>, Mask<T, S>);
+    type Second<S: Simd> = (Head<T, S>, T::Row<S>);
+    type Third<S: Simd> = (Head<T, S>, Excess<T, S>);
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
-        Head::new(s, a, T::NAN, self.empty)
+        Head::new(s, a)
     }
 
     #[inline(always)]
@@ -1187,11 +1219,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        if head.decided::<A>() {
-            return (head, Word::exact(head.m), head.special.rows);
-        }
-        let (log, shared) = log_excess(s, a, self.argument, head);
-        (head, log, shared)
+        (head, precise_sum(s, a, self.argument, head.m()))
+    }
+
+    #[inline(always)]
+    fn close<S: Simd>(&self, _: S, (head, sum): Self::Second<S>) -> Self::Third<S> {
+        (head, Excess::new(self.argument, head.m(), sum))
     }
 
     #[inline(always)]
@@ -1200,12 +1233,15 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         s: S,
         a: &mut A,
         _: usize,
-        (head, log, shared): Self::Second<S>,
+        (head, excess): Self::Third<S>,
     ) {
-        if head.decided::<A>() {
-            return head.fill(a);
+        let special = head.special(T::NAN, self.empty);
+        if special.decides(a) {
+            return;
         }
-        let (g, m, special) = (self.argument, head.m, head.special);
+        let log = excess.settled(a, self.argument, &head);
+        let shared = excess.shared;
+        let (g, m) = (self.argument, head.m());
         let any_special = special.rows.any();
         let none = Vector::splat(s, -T::INFINITY);
         // Two words hold L well enough for results of at least log 2, unless it is large.
@@ -1258,29 +1294,50 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
     type First<S: Simd> = Head<T, S>;
-    type Second<S: Simd> = ();
+    type Second<S: Simd> = (Head<T, S>, T::Row<S>);
+    type Third<S: Simd> = (Head<T, S>, Excess<T, S>);
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
-        Head::new(s, a, T::INFINITY, -T::INFINITY)
+        Head::new(s, a)
     }
 
     #[inline(always)]
-    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, head: Head<T, S>) {
-        let (log, _) = log_excess(s, a, self.argument, head);
-        let max = self.argument.maximum(head.m);
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+    ) -> Self::Second<S> {
+        (head, precise_sum(s, a, self.argument, head.m()))
+    }
+
+    #[inline(always)]
+    fn close<S: Simd>(&self, _: S, (head, sum): Self::Second<S>) -> Self::Third<S> {
+        (head, Excess::new(self.argument, head.m(), sum))
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+        (head, excess): Self::Third<S>,
+    ) {
+        let log = excess.settled(a, self.argument, &head);
+        let special = head.special(T::INFINITY, -T::INFINITY);
+        let max = self.argument.maximum(head.m());
         let sum = two_sum(max.hi, log.hi);
         let l = sum.hi + (sum.lo + (max.lo + log.lo));
         let finite = sum.hi.abs().lt(Vector::splat(s, T::INFINITY));
-        let l = head.special.rows.select(head.special.value, finite.select(l, sum.hi));
+        let l = special.rows.select(special.value, finite.select(l, sum.hi));
         let rows = a.rows();
         for (out, &l) in self.out[row..row + rows].iter_mut().zip(l.to_array().as_ref()) {
             *out = l;
         }
     }
-
-    #[inline(always)]
-    fn third<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize, (): ()) {}
 }
 
 /// `v`, but NaN in rows that are not `sound`, and no −0.
@@ -1301,6 +1358,7 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
     const MASKS: bool = true;
     type First<S: Simd> = ();
     type Second<S: Simd> = Sums<T, S>;
+    type Third<S: Simd> = Self::Second<S>;
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize) {}
@@ -1324,6 +1382,11 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
                 )
             },
         )
+    }
+
+    #[inline(always)]
+    fn close<S: Simd>(&self, _: S, second: Self::Second<S>) -> Self::Third<S> {
+        second
     }
 
     #[inline(always)]
@@ -1355,6 +1418,7 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     const MASKS: bool = true;
     type First<S: Simd> = ();
     type Second<S: Simd> = (Sums<T, S>, Mask<T, S>, Mask<T, S>);
+    type Third<S: Simd> = Self::Second<S>;
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize) {}
@@ -1394,6 +1458,11 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     }
 
     #[inline(always)]
+    fn close<S: Simd>(&self, _: S, second: Self::Second<S>) -> Self::Third<S> {
+        second
+    }
+
+    #[inline(always)]
     fn third<S: Simd, A: Access<T>>(
         &mut self,
         s: S,
@@ -1423,6 +1492,7 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     const MASKS: bool = true;
     type First<S: Simd> = ();
     type Second<S: Simd> = (Sums<T, S>, Mask<T, S>);
+    type Third<S: Simd> = Self::Second<S>;
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize) {}
@@ -1460,6 +1530,11 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     }
 
     #[inline(always)]
+    fn close<S: Simd>(&self, _: S, second: Self::Second<S>) -> Self::Third<S> {
+        second
+    }
+
+    #[inline(always)]
     fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (sums, some): Self::Second<S>) {
         let zero = Vector::splat(s, T::zero());
         let sound = T::finite::<S>(sums[1]);
@@ -1471,18 +1546,17 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     }
 }
 
-/// Exponent and 1/S of each row: what the gradients of logsumexp recompute.
+/// The sum of each row, which the gradients of logsumexp recompute.
 #[inline(always)]
-fn state<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+fn plain_sum<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     s: S,
     a: &mut A,
     g: G,
-    head: Head<T, S>,
-) -> (Vector<T, S>, Word<T, S>) {
-    let frame = Frame::new(g, head.m);
-    let totals = Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: frame.m, keep_w: false }.total(a);
-    // A row of NaN or −∞ has nothing to divide by; its value is decided elsewhere.
-    (frame.k, T::reciprocal(joined::<T, S>(s, A::ACROSS, &totals), T::LIFT))
+    m: Vector<T, S>,
+) -> T::Row<S> {
+    let frame = Frame::new(g, m);
+    let totals = Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: m, keep_w: false }.total(a);
+    joined::<T, S>(s, A::ACROSS, &totals)
 }
 
 /// exp(x_i − L)·g of the row. Inputs: x.
@@ -1496,11 +1570,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
     type First<S: Simd> = Head<T, S>;
-    type Second<S: Simd> = (Head<T, S>, Vector<T, S>, Word<T, S>);
+    type Second<S: Simd> = (Head<T, S>, T::Row<S>);
+    type Third<S: Simd> = (Head<T, S>, Word<T, S>);
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
-        Head::new(s, a, T::NAN, T::zero())
+        Head::new(s, a)
     }
 
     #[inline(always)]
@@ -1511,8 +1586,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        let (k, r) = state(s, a, self.argument, head);
-        (head, k, r)
+        (head, plain_sum(s, a, self.argument, head.m()))
+    }
+
+    #[inline(always)]
+    fn close<S: Simd>(&self, _: S, (head, sum): Self::Second<S>) -> Self::Third<S> {
+        (head, T::reciprocal(sum, T::LIFT))
     }
 
     #[inline(always)]
@@ -1521,9 +1600,11 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         s: S,
         a: &mut A,
         row: usize,
-        (Head { m, special }, k, r): Self::Second<S>,
+        (head, r): Self::Third<S>,
     ) {
         let arg = self.argument;
+        let (m, special) = (head.m(), head.special(T::NAN, T::zero()));
+        let k = Frame::new(arg, m).k;
         let g = if A::ACROSS {
             Vector::splat(s, self.upstream[row])
         } else {
@@ -1562,18 +1643,35 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
     type First<S: Simd> = Head<T, S>;
-    type Second<S: Simd> = ();
+    type Second<S: Simd> = (Head<T, S>, T::Row<S>);
+    type Third<S: Simd> = (Head<T, S>, Word<T, S>);
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
-        Head::new(s, a, T::NAN, T::zero())
+        Head::new(s, a)
     }
 
     #[inline(always)]
-    fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, head: Head<T, S>) {
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+    ) -> Self::Second<S> {
+        (head, plain_sum(s, a, self.argument, head.m()))
+    }
+
+    #[inline(always)]
+    fn close<S: Simd>(&self, _: S, (head, sum): Self::Second<S>) -> Self::Third<S> {
+        (head, T::reciprocal(sum, T::LIFT))
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, (head, r): Self::Third<S>) {
         let g = self.argument;
-        let (k, r) = state(s, a, g, head);
-        let Head { m, special } = head;
+        let (m, special) = (head.m(), head.special(T::NAN, T::zero()));
+        let k = Frame::new(g, m).k;
         let shift = g.shift(m);
         let sums = at_scales::<T, S>(
             s,
@@ -1601,9 +1699,6 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
             *out = v;
         }
     }
-
-    #[inline(always)]
-    fn third<S: Simd, A: Access<T>>(&mut self, _: S, _: &mut A, _: usize, (): ()) {}
 }
 
 /// A work on all rows, to be compiled for each backend.
