@@ -97,7 +97,7 @@ const BLOCK: usize = 65_536;
 /// Rows that a register of f64 holds.
 const ROWS: usize = 8;
 /// Bytes of the rows that are summed before the first of them is read again.
-const CACHED: usize = 16_384;
+const CACHED: usize = 24_576;
 
 /// Scales of the unit and of what keeps products from underflow.
 const UP: f64 = pow2(600);
