@@ -26,6 +26,12 @@
 //!   by Richardson's table with Ridders' error estimate, to which comes the rounding error of the function, measured
 //!   by fourth differences over small steps and never less than one unit of each output.
 //!   Where rounding keeps x ± h from being reached, the slope along the realised step is compared.
+//! * **f32 alone**: rounding leaves the ladder few steps, so along directions through many inputs an odd polynomial is
+//!   fitted to 48 large steps as well (24 for functions of more than 4,096 outputs), each of which rounds anew. The bar
+//!   is six standard deviations of the fit, twice what its last two terms changed, and the steepest slope that one unit
+//!   of rounding can hide in a polynomial of its degree. That excludes errors of 2⁻¹⁵ in a softmax of any length, and
+//!   a gradient off by 1e-4 is a `Fail`. Single entries, saturated functions and ones that bend sharply within half
+//!   of their inputs' size keep the ladder's bar, 2⁻¹¹ at best: for those there is the twin.
 //! * **The analytic side** has an error bar too: the kernel's stated [bound](Options::bound) and what
 //!   scaling the upstream gradient and moving the inputs by a unit in the last place shows.
 //! * **A second look**: where the ladder of steps has settled, a step far below it that is no power of two must see the
@@ -48,6 +54,11 @@
 //! Such entries are counted as [`unresolved`](Report::unresolved), and gross errors in them are still found.
 //! Infinite inputs are held fixed.
 //!
+//! A function that moves in steps may be meant to, as rounding to 1/1024 is, or may add and subtract something large, as
+//! (x + 1e11) − 1e11 does; from outside both look alike. In f64, steps finer than about 2⁻¹⁴ of the input count as
+//! rounding errors, coarser ones as the function itself, whose derivative is 0. In f32 alone an oscillation no larger
+//! than the rounding error of the value is taken for one, however steep.
+//!
 //! What sampling averages away, it cannot see either: among a million entries of like size an error in one of them
 //! counts by its share of the whole, about a thousandth of itself. Of many inputs at the same kink a few are looked
 //! at. Sampled functions whose second derivative jumps in many inputs at once may be `Inconclusive`.
@@ -55,6 +66,7 @@
 mod adjoint;
 mod compare;
 mod exact;
+mod fit;
 mod function;
 mod jvp;
 mod kinks;
@@ -112,7 +124,7 @@ pub struct Options<'a> {
     /// With [`Mode::Auto`], the largest number of Jacobian entries compared one by one.
     pub full_limit: usize,
     /// The relative error of the gradient that a `Pass` must exclude: 2⁻²¹ unless given, 2⁻¹⁵ for f32 with a
-    /// twin, 2⁻¹¹ for f32 alone.
+    /// twin, 2⁻¹¹ for f32 alone. A smaller error that shows is a `Fail` all the same.
     pub resolution: Option<f64>,
     /// The stated error bound of the derivative, in units in the last place of the local gradient scale.
     pub bound: f64,

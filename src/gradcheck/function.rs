@@ -26,7 +26,16 @@ const SAMPLES: usize = 4;
 const ROUNDS: [usize; 2] = [4, 2];
 
 /// More outputs than this are many.
-const MANY: usize = 4096;
+pub(super) const MANY: usize = 4096;
+
+/// How many points a search for a grid looks at.
+const TREADS: usize = 20;
+
+/// How many such searches, for small functions and for large ones: steps that are nearly a multiple of the grid hide it.
+const WALKS: [usize; 2] = [6, 2];
+
+/// The coefficients of a fourth difference.
+const FOURTH: [f64; 5] = [1.0, -4.0, 6.0, -4.0, 1.0];
 
 /// The rounding error of a value whose fourth differences these are: their coefficients' squares add up to 70.
 fn rounding(fourth: &[f64]) -> f64 {
@@ -264,6 +273,48 @@ impl<'a, N: Number> Function<'a, N> {
                 *quiet = found <= 64.0 * floor(y);
             }
         }
+        self.stairs(quiet, random);
+    }
+
+    /// Finds the grids on which outputs move that stand still at small steps: grids far coarser than those of the inputs,
+    /// as that of (x + 1e11) − 1e11.
+    ///
+    /// What tells a grid from a jump is that most steps cross it and that fourth differences show it everywhere, and
+    /// from a kink that those over larger steps are no larger.
+    fn stairs(&mut self, mut still: Vec<bool>, random: &mut Random) {
+        let largest = self.largest();
+        let moves = self.moves(0, largest, random);
+        self.walk(&moves, SAMPLES, |_, i, y| still[i] &= y == 0.0);
+        // Of many outputs a few stand still by chance.
+        let few = if still.len() > MANY { still.len() / 2 } else { 0 };
+        if still.iter().filter(|still| **still).count() <= few {
+            return;
+        }
+        let mut before = vec![0.0; still.len()];
+        for &further in N::STAIRS {
+            let mut most = vec![0.0_f64; still.len()];
+            for _ in 0..WALKS[usize::from(still.len() > MANY)] {
+                let moves = self.moves(further, largest, random);
+                let mut walks = vec![0.0; TREADS * still.len()];
+                self.walk(&moves, TREADS, |t, i, y| walks[i * TREADS + t] = y);
+                let outputs = still.iter().zip(&mut self.noise).zip(before.iter().zip(&mut most));
+                for (((still, noise), (before, most)), walk) in outputs.zip(walks.chunks(TREADS)) {
+                    let moved = walk.windows(2).filter(|pair| pair[0] != pair[1]).count();
+                    let mut fourth = [0.0; TREADS - 4];
+                    for (fourth, y) in fourth.iter_mut().zip(walk.windows(5)) {
+                        *fourth = FOURTH.iter().zip(y).map(|(c, y)| c * y).sum();
+                    }
+                    let found = rounding(&fourth);
+                    let shown = fourth.iter().filter(|d| d.abs() > 1e-3 * found).count();
+                    let everywhere = 2 * moved > TREADS && 2 * shown >= fourth.len();
+                    if *still && everywhere && found < 2.0 * before && !curved(&fourth) {
+                        *noise = noise.max(found);
+                    }
+                    *most = most.max(found);
+                }
+            }
+            before = most;
+        }
     }
 
     /// Adds one round of differences; the steps are 2^`further` times the usual ones.
@@ -275,17 +326,33 @@ impl<'a, N: Number> Function<'a, N> {
         fourth: &mut [f64],
         random: &mut Random,
     ) {
-        let moves: Vec<f64> = (0..self.len())
-            .map(|j| {
-                let odd = ((random.next() % N::MOVE) | (N::MOVE / 2) | 1) as f64;
-                match self.at(j) {
-                    0.0 => 0.0,
-                    x => random.sign() * odd * N::EPS * power(exponent(x) + further),
+        let moves = self.moves(further, 0.0, random);
+        self.walk(&moves, SAMPLES + 4, |t, i, y| {
+            for k in t.saturating_sub(4)..=t.min(SAMPLES - 1) {
+                fourth[i * spread + round * SAMPLES + k] += FOURTH[t - k] * y;
+            }
+        });
+    }
+
+    /// An odd number of units in the last place for every coordinate, times 2^`further`; zeros move as `zero` does.
+    fn moves(&self, further: i32, zero: f64, random: &mut Random) -> Vec<f64> {
+        let mut one = |j: usize| {
+            let odd = ((random.next() % N::MOVE) | (N::MOVE / 2) | 1) as f64;
+            match self.at(j) {
+                x if x == 0.0 && zero == 0.0 => 0.0,
+                x => {
+                    let size = if x == 0.0 { zero } else { x };
+                    random.sign() * odd * N::EPS * power(exponent(size) + further)
                 }
-            })
-            .collect();
-        for t in 0..SAMPLES + 4 {
-            let offset = t as f64 - (SAMPLES / 2 + 2) as f64;
+            }
+        };
+        (0..self.len()).map(&mut one).collect()
+    }
+
+    /// Shows all outputs, less their values at the point, so that differences are exact, at equally spaced points.
+    fn walk(&mut self, moves: &[f64], points: usize, mut show: impl FnMut(usize, usize, f64)) {
+        for t in 0..points {
+            let offset = t as f64 - (points / 2) as f64;
             let mut start = 0;
             for (work, base) in self.work.iter_mut().zip(&self.base) {
                 for (w, (&x, step)) in work.iter_mut().zip(base.iter().zip(&moves[start..])) {
@@ -294,13 +361,8 @@ impl<'a, N: Number> Function<'a, N> {
                 start += base.len();
             }
             self.evaluate(0);
-            let values = self.buffers[0].iter().zip(&self.value);
-            for (fourth, (now, before)) in fourth.chunks_mut(spread).zip(values) {
-                // Relative to the value at the point, so that the differences are exact.
-                let y = now.widen() - before.widen();
-                for k in t.saturating_sub(4)..=t.min(SAMPLES - 1) {
-                    fourth[round * SAMPLES + k] += [1.0, -4.0, 6.0, -4.0, 1.0][t - k] * y;
-                }
+            for (i, (now, before)) in self.buffers[0].iter().zip(&self.value).enumerate() {
+                show(t, i, now.widen() - before.widen());
             }
         }
         self.reset();

@@ -181,6 +181,10 @@ impl Ladder {
     pub(super) fn len(&self) -> usize {
         self.steps.len()
     }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
 }
 
 #[cfg(test)]

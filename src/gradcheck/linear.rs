@@ -33,6 +33,12 @@ pub(super) struct Linear<'a, A> {
     call: Call<'a, A>,
     base: Vec<Vec<A>>,
     work: Vec<Vec<A>>,
+    /// As `work` was before a call.
+    before: Vec<Vec<A>>,
+    /// What a call is given, what it made of that, and what it gave.
+    given: Vec<Vec<A>>,
+    used: Vec<Vec<A>>,
+    out: Vec<Vec<A>>,
     from: Vec<usize>,
     to: Vec<usize>,
     random: Random,
@@ -56,33 +62,49 @@ impl<'a, A: Number> Linear<'a, A> {
         call: Call<'a, A>,
         seed: u64,
     ) -> Self {
-        Self { what, call, work: base.clone(), base, from, to, random: Random::new(seed), audited: false }
+        Self {
+            what,
+            call,
+            work: base.clone(),
+            before: base.clone(),
+            base,
+            given: vec![Vec::new(); from.len()],
+            used: Vec::new(),
+            out: Vec::new(),
+            from,
+            to,
+            random: Random::new(seed),
+            audited: false,
+        }
     }
 
     fn run(&mut self, v: &[f64], pattern: f64) -> Result<Vec<A>, Fault> {
-        let mut start = 0;
-        let given: Vec<Vec<A>> = self
-            .from
-            .iter()
-            .map(|&n| {
-                start += n;
-                v[start - n..start].iter().map(|&x| A::narrow(x)).collect()
-            })
-            .collect();
-        let mut used = given.clone();
-        let before = self.work.clone();
-        let mut out: Vec<Vec<A>> = self.to.iter().map(|&n| vec![A::narrow(pattern); n]).collect();
-        (self.call)(&mut self.work, &mut used, &mut out);
-        if let Some(place) = changed(&before, &self.work) {
+        let mut rest = v;
+        for (given, &n) in self.given.iter_mut().zip(&self.from) {
+            let (head, tail) = rest.split_at(n);
+            rest = tail;
+            given.clear();
+            given.extend(head.iter().map(|&x| A::narrow(x)));
+        }
+        self.used.clone_from(&self.given);
+        self.before.clone_from(&self.work);
+        let pattern = A::narrow(pattern);
+        self.out.resize(self.to.len(), Vec::new());
+        for (out, &n) in self.out.iter_mut().zip(&self.to) {
+            out.clear();
+            out.resize(n, pattern);
+        }
+        (self.call)(&mut self.work, &mut self.used, &mut self.out);
+        if let Some(place) = changed(&self.before, &self.work) {
             return Err(Fault::Impure(format!("the {} changes its inputs: {place}", self.what)));
         }
-        if let Some(place) = changed(&given, &used) {
+        if let Some(place) = changed(&self.given, &self.used) {
             return Err(Fault::Impure(format!("the {} changes the vector it is given: {place}", self.what)));
         }
-        if let Some(k) = (0..out.len()).find(|&k| out[k].len() != self.to[k]) {
+        if let Some(k) = (0..self.to.len()).find(|&k| self.out[k].len() != self.to[k]) {
             return Err(Fault::Impure(format!("the {} changes the length of result {k}", self.what)));
         }
-        Ok(out.concat())
+        Ok(self.out.concat())
     }
 
     /// The image of `v`, without an estimate of its errors.

@@ -24,6 +24,9 @@ pub trait Number: Float + Debug + sealed::Sealed + 'static {
     const MOVE: u64;
     /// By which powers of two those steps grow where they show no rounding.
     const GROWTH: &'static [i32];
+    /// By which they grow where that shows nothing either, as far as a step of 2⁻¹⁴: there lies the border between the
+    /// grid of an intermediate value and one that is meant.
+    const STAIRS: &'static [i32];
     /// The power of two by which a vector is scaled up and down to see whether a derivative is linear in it.
     const SCALE: i32;
     /// The value as `f64`, exactly.
@@ -37,12 +40,13 @@ pub trait Number: Float + Debug + sealed::Sealed + 'static {
 }
 
 macro_rules! number {
-    ($t:ty, $move:expr, $growth:expr, $scale:expr) => {
+    ($t:ty, $move:expr, $growth:expr, $stairs:expr, $scale:expr) => {
         impl Number for $t {
             const NAME: &'static str = stringify!($t);
             const EPS: f64 = <$t>::EPSILON as f64;
             const MOVE: u64 = $move;
             const GROWTH: &'static [i32] = &$growth;
+            const STAIRS: &'static [i32] = &$stairs;
             const SCALE: i32 = $scale;
             fn widen(self) -> f64 {
                 self as f64
@@ -62,8 +66,8 @@ macro_rules! number {
         }
     };
 }
-number!(f32, 1 << 9, [3, 6, 8], 12);
-number!(f64, 1 << 17, [4, 8, 12], 20);
+number!(f32, 1 << 9, [3, 6, 8], [], 12);
+number!(f64, 1 << 17, [4, 8, 12], [14, 16, 18, 20, 22], 20);
 
 /// 2^e, exactly, for exponents of normal numbers; clamped there.
 pub(super) fn power(e: i32) -> f64 {

@@ -89,12 +89,15 @@ impl<T: Element> NormGuard<T> {
 
 /// Accumulators of a row.
 const WAYS: usize = 32;
+/// Accumulators of rows side by side that fit in registers at once, and how far apart their numbers are.
+const AT_ONCE: usize = 4;
+const APART: usize = WAYS / AT_ONCE;
 /// Elements of a block.
 const BLOCK: usize = 65_536;
 /// Rows that a register of f64 holds.
 const ROWS: usize = 8;
 /// Bytes of the rows that are summed before the first of them is read again.
-const CACHED: usize = 16_384;
+const CACHED: usize = 24_576;
 
 /// Scales of the unit and of what keeps products from underflow.
 const UP: f64 = pow2(600);
@@ -122,6 +125,11 @@ pub trait Norm: Lane {
     /// The ε of PyTorch.
     const EPSILON: Self;
 
+    /// Registers as a slice.
+    fn flat(registers: &[Self::Array]) -> &[Self];
+    /// Registers as a slice.
+    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self];
+
     /// `f` of each part.
     fn each<X: Copy>(f: impl FnMut(usize) -> X) -> Self::Parts<X>;
     /// The lanes, exactly.
@@ -144,6 +152,14 @@ impl Norm for f32 {
     const COMPENSATED: bool = false;
     const EPSILON: Self = 1e-12;
 
+    #[inline(always)]
+    fn flat(registers: &[Self::Array]) -> &[Self] {
+        registers.as_flattened()
+    }
+    #[inline(always)]
+    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self] {
+        registers.as_flattened_mut()
+    }
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 2] {
         [f(0), f(1)]
@@ -172,6 +188,14 @@ impl Norm for f64 {
     const COMPENSATED: bool = true;
     const EPSILON: Self = 1e-12;
 
+    #[inline(always)]
+    fn flat(registers: &[Self::Array]) -> &[Self] {
+        registers.as_flattened()
+    }
+    #[inline(always)]
+    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self] {
+        registers.as_flattened_mut()
+    }
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 1] {
         [f(0)]
@@ -237,26 +261,124 @@ impl Group {
     }
 }
 
-/// Calls `f` with each group; the layout is not empty.
+/// Registers on the stack for rows side by side, whose elements lie far apart in memory and collide in the cache: as
+/// many rows as fit are copied there and back, wide pieces at a time.
+const STAGED: usize = 768;
+/// The most for one tensor.
+const STAGED_EACH: usize = 512;
+/// Tensors with fewer elements are not worth it.
+const LEAST_STAGED: usize = 32_768;
+
+/// Copies `len` elements of `width` rows, `stride` apart, to registers: one register of rows after the other.
 #[inline(always)]
-fn groups<T: Lane>(layout: Layout, mut f: impl FnMut(Group)) {
-    let (len, inner, rows) = (layout.len(), layout.inner(), layout.row_count());
-    if inner == 1 {
-        let most = (CACHED / size_of::<T>() / len).clamp(1, T::LANES);
-        for first in (0..rows).step_by(most) {
-            f(Group { first, count: most.min(rows - first), start: first * len, len, stride: 1 });
+fn fill<T: Lane>(stage: &mut [T::Array], from: &[T], len: usize, width: usize, stride: usize) {
+    for j in 0..len {
+        let (full, rest) = T::registers(&from[j * stride..][..width]);
+        for (register, to) in full.iter().zip(stage[j..].iter_mut().step_by(len)) {
+            *to = *register;
         }
+        if !rest.is_empty() {
+            stage[full.len() * len + j].as_mut()[..rest.len()].copy_from_slice(rest);
+        }
+    }
+}
+
+/// Copies them back.
+#[inline(always)]
+fn empty<T: Lane>(stage: &[T::Array], to: &mut [T], len: usize, width: usize, stride: usize) {
+    for j in 0..len {
+        let (full, rest) = T::registers_mut(&mut to[j * stride..][..width]);
+        let registers = full.len();
+        for (register, from) in full.iter_mut().zip(stage[j..].iter().step_by(len)) {
+            *register = *from;
+        }
+        if !rest.is_empty() {
+            rest.copy_from_slice(&stage[registers * len + j].as_ref()[..rest.len()]);
+        }
+    }
+}
+
+/// Calls `f` with each group, the inputs and the output in which it lies; the layout is not empty. With `REDUCES` the
+/// output has one element a row, and what is read once is read where it is; else `f` writes a tensor. With `IN_PLACE`
+/// there is at most one input, and `f` takes what the output holds for it where it is given none.
+#[inline(always)]
+fn groups<T: Norm, S: Simd, const REDUCES: bool, const IN_PLACE: bool>(
+    s: S,
+    layout: Layout,
+    inputs: [Option<&[T]>; 2],
+    out: &mut [T],
+    mut f: impl FnMut(Group, [Option<&[T]>; 2], &mut [T]),
+) {
+    let (len, inner, rows) = (layout.len(), layout.inner(), layout.row_count());
+    let tensors = if IN_PLACE { 1 } else { inputs.iter().flatten().count() + 1 };
+    let room = (STAGED / tensors).min(STAGED_EACH);
+    if !REDUCES && inner >= T::LANES && len <= room && len * rows >= LEAST_STAGED {
+        return staged(s, Beside::<'_, T, _, IN_PLACE> { layout, inputs, out, room, f });
+    }
+    let (blocks, rows, step) = if inner == 1 {
+        (1, rows, (CACHED / size_of::<T>() / len).clamp(1, T::LANES))
     } else {
+        (layout.outer(), inner, T::LANES)
+    };
+    for block in 0..blocks {
+        for k in (0..rows).step_by(step) {
+            let start = if inner == 1 { k * len } else { block * len * inner + k };
+            let group =
+                Group { first: block * rows + k, count: step.min(rows - k), start, len, stride: inner };
+            f(group, inputs, out);
+        }
+    }
+}
+
+/// Out of line, so that calls on other shapes have no use for the stack that this one takes.
+#[inline(never)]
+fn staged<S: Simd>(s: S, beside: impl Op<Output = ()>) {
+    s.vectorize(beside);
+}
+
+/// The groups of rows side by side, on the stack; `room` registers for each tensor.
+struct Beside<'a, T, F, const IN_PLACE: bool> {
+    layout: Layout,
+    inputs: [Option<&'a [T]>; 2],
+    out: &'a mut [T],
+    room: usize,
+    f: F,
+}
+
+impl<T: Norm, F: FnMut(Group, [Option<&[T]>; 2], &mut [T]), const IN_PLACE: bool> Op
+    for Beside<'_, T, F, IN_PLACE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { layout, inputs, out, room, mut f } = self;
+        let (len, inner) = (layout.len(), layout.inner());
+        let mut stage = [T::array(T::zero()); STAGED];
+        let (x, rest) = stage.split_at_mut(if IN_PLACE { 0 } else { room });
+        let (g, y) = rest.split_at_mut(if inputs[1].is_some() { room } else { 0 });
+        let step = room / len * T::LANES;
         for outer in 0..layout.outer() {
-            for k in (0..inner).step_by(T::LANES) {
-                let count = T::LANES.min(inner - k);
-                f(Group {
-                    first: outer * inner + k,
-                    count,
-                    start: outer * len * inner + k,
-                    len,
-                    stride: inner,
-                });
+            for from in (0..inner).step_by(step) {
+                let width = step.min(inner - from);
+                let start = outer * len * inner + from;
+                let first = inputs[0].unwrap_or(&*out);
+                fill(if IN_PLACE { &mut *y } else { &mut *x }, &first[start..], len, width, inner);
+                if let Some(input) = inputs[1] {
+                    fill(g, &input[start..], len, width, inner);
+                }
+                for k in (0..width).step_by(T::LANES) {
+                    let group = Group {
+                        first: outer * inner + from + k,
+                        count: T::LANES.min(width - k),
+                        start: k * len,
+                        len,
+                        stride: T::LANES,
+                    };
+                    let staged = [(!IN_PLACE).then_some(T::flat(x)), inputs[1].map(|_| T::flat(g))];
+                    f(group, staged, T::flat_mut(y));
+                }
+                empty(y, &mut out[start..], len, width, inner);
             }
         }
     }
@@ -499,6 +621,69 @@ fn column<S: Simd>(s: S, lines: &[[f64; ROWS]; ROWS], k: usize) -> Vector<f64, S
     Vector::load(s, &lanes)
 }
 
+/// Sums of sixteen or eight rows, one row a lane.
+type Sums<T, S> = <T as Norm>::Parts<Sum<S>>;
+
+/// Element j of each of the rows, a·b, added to an accumulator; what is beyond the rows' number is 1, which needs no
+/// scaling.
+#[inline(always)]
+fn add_element<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
+    s: S,
+    [a, b]: [Columns<'_, T>; 2],
+    j: usize,
+    by: Factors<T::Parts<Vector<f64, S>>>,
+    [total, low]: [&mut T::Parts<Vector<f64, S>>; 2],
+    range: &mut Sums<T, S>,
+) {
+    let a = T::widen(a.load(s, j, T::one()));
+    let b = if PRODUCTS { T::widen(b.load(s, j, T::one())) } else { a };
+    let sums = T::each(
+        #[inline(always)]
+        |part| {
+            let by = Factors { smaller: by.smaller[part], larger: by.larger[part] };
+            let (a, b) = scaled::<S, SCALED>(a[part], b[part], by);
+            let total = Word { hi: total[part], lo: low[part] };
+            Sum { total, ..range[part] }.with::<T, PRODUCTS>(a, b)
+        },
+    );
+    *total = T::each(
+        #[inline(always)]
+        |part| sums[part].total.hi,
+    );
+    if T::COMPENSATED {
+        *low = T::each(
+            #[inline(always)]
+            |part| sums[part].total.lo,
+        );
+        *range = sums;
+    }
+}
+
+/// The four accumulators that are joined before all others; if the second of them is absent, so are the rest.
+#[inline(always)]
+fn join_four<T: Norm, S: Simd>(
+    s: S,
+    totals: [T::Parts<Vector<f64, S>>; AT_ONCE],
+    lows: [T::Parts<Vector<f64, S>>; AT_ONCE],
+    alone: bool,
+) -> Sums<T, S> {
+    T::each(
+        #[inline(always)]
+        |part| {
+            let mut ways = [Sum::zero(s); AT_ONCE];
+            for way in 0..AT_ONCE {
+                ways[way].total = Word { hi: totals[way][part], lo: lows[way][part] };
+                ways[way] = ways[way].settled::<T>();
+            }
+            // What is absent is zero.
+            if alone {
+                return ways[0];
+            }
+            ways[0].join::<T>(ways[2]).join::<T>(ways[1].join::<T>(ways[3]))
+        },
+    )
+}
+
 /// Σ a·b over a block of each of the group's rows that lie side by side, one row a lane.
 #[inline(always)]
 fn columns_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
@@ -507,101 +692,71 @@ fn columns_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     group: Group,
     block: Range<usize>,
     by: Factors<T::Parts<Vector<f64, S>>>,
-) -> T::Parts<Sum<S>> {
-    let (a, b) = (group.columns(a), group.columns(b));
-    let zero = Sum::zero(s);
-    // In memory: 32 accumulators of 16 rows are more than there are registers.
-    let mut totals = [T::each(
-        #[inline(always)]
-        |_| zero.total.hi,
-    ); WAYS];
-    let mut lows = totals;
-    let mut ranges = T::each(
-        #[inline(always)]
-        |_| zero,
-    );
-    for j in block.clone() {
-        let way = j % WAYS;
-        // Ones where there is no row: they need no scaling.
-        let a = T::widen(a.load(s, j, T::one()));
-        let b = if PRODUCTS { T::widen(b.load(s, j, T::one())) } else { a };
-        let (total, low, range) = (totals[way], lows[way], ranges);
-        let sums = T::each(
-            #[inline(always)]
-            |part| {
-                let by = Factors { smaller: by.smaller[part], larger: by.larger[part] };
-                let (a, b) = scaled::<S, SCALED>(a[part], b[part], by);
-                let total = Word { hi: total[part], lo: low[part] };
-                Sum { total, ..range[part] }.with::<T, PRODUCTS>(a, b)
-            },
-        );
-        totals[way] = T::each(
-            #[inline(always)]
-            |part| sums[part].total.hi,
-        );
-        if T::COMPENSATED {
-            lows[way] = T::each(
-                #[inline(always)]
-                |part| sums[part].total.lo,
-            );
-            ranges = sums;
-        }
-    }
+) -> Sums<T, S> {
+    let data = [group.columns(a), group.columns(b)];
     let used = block.len().min(WAYS);
-    if T::COMPENSATED {
-        for k in 0..used {
-            let sums = T::each(
-                #[inline(always)]
-                |part| two_sum(totals[k][part], lows[k][part]),
-            );
-            totals[k] = T::each(
-                #[inline(always)]
-                |part| sums[part].hi,
-            );
-            lows[k] = T::each(
-                #[inline(always)]
-                |part| sums[part].lo,
-            );
+    let zero = T::each(
+        #[inline(always)]
+        |_| Vector::splat(s, 0.0),
+    );
+    let zeros = T::each(
+        #[inline(always)]
+        |_| Sum::zero(s),
+    );
+    let mut range = zeros;
+    let mut joined = [zeros; APART];
+    if !T::COMPENSATED || block.len() <= STAGED_EACH {
+        // A few accumulators at a time, in registers.
+        for k in 0..used.min(APART) {
+            let (mut totals, mut lows) = ([zero; AT_ONCE], [zero; AT_ONCE]);
+            for from in (block.start + k..block.end).step_by(WAYS) {
+                for way in 0..AT_ONCE {
+                    let j = from + way * APART;
+                    if j >= block.end {
+                        break;
+                    }
+                    let to = [&mut totals[way], &mut lows[way]];
+                    add_element::<T, S, PRODUCTS, SCALED>(s, data, j, by, to, &mut range);
+                }
+            }
+            joined[k] = join_four::<T, S>(s, totals, lows, k + APART >= used);
+        }
+    } else {
+        // In the order of memory, with all accumulators there: 32 of 16 rows are more than there are registers.
+        let (mut totals, mut lows) = ([zero; WAYS], [zero; WAYS]);
+        for j in block {
+            let to = [&mut totals[j % WAYS], &mut lows[j % WAYS]];
+            add_element::<T, S, PRODUCTS, SCALED>(s, data, j, by, to, &mut range);
+        }
+        for k in 0..APART {
+            let (mut four, mut low) = ([zero; AT_ONCE], [zero; AT_ONCE]);
+            for way in 0..AT_ONCE {
+                four[way] = totals[k + way * APART];
+                low[way] = lows[k + way * APART];
+            }
+            joined[k] = join_four::<T, S>(s, four, low, false);
         }
     }
-    for half in [16, 8, 4, 2, 1] {
+    for half in [4, 2, 1] {
         for k in 0..half {
-            // What is absent is zero.
             if k + half >= used {
                 break;
             }
-            let sums = T::each(
+            joined[k] = T::each(
                 #[inline(always)]
-                |part| {
-                    let a = Word { hi: totals[k][part], lo: lows[k][part] };
-                    let b = Word { hi: totals[k + half][part], lo: lows[k + half][part] };
-                    Sum { total: a, ..zero }.join::<T>(Sum { total: b, ..zero })
-                },
+                |part| joined[k][part].join::<T>(joined[k + half][part]),
             );
-            totals[k] = T::each(
-                #[inline(always)]
-                |part| sums[part].total.hi,
-            );
-            if T::COMPENSATED {
-                lows[k] = T::each(
-                    #[inline(always)]
-                    |part| sums[part].total.lo,
-                );
-            }
         }
     }
     T::each(
         #[inline(always)]
-        |part| {
-            let total = Word { hi: totals[0][part], lo: lows[0][part] };
-            Sum { total, peak: ranges[part].peak, reach: ranges[part].reach }
-        },
+        |part| Sum { total: joined[0][part].total, ..range[part] },
     )
 }
 
-/// Σ a·b of each of the group's rows, one row a lane.
+/// Σ a·b of each of the group's rows, one row a lane; `BESIDE` if they lie side by side.
 #[inline(always)]
-fn blocks<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
+fn blocks<T: Norm, S: Simd, const BESIDE: bool, const PRODUCTS: bool, const SCALED: bool>(
     s: S,
     data: [&[T]; 2],
     group: Group,
@@ -613,10 +768,10 @@ fn blocks<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     );
     for start in (0..group.len).step_by(BLOCK) {
         let block = start..group.len.min(start + BLOCK);
-        let sums = if group.contiguous() {
-            rows_block::<T, S, PRODUCTS, SCALED>(s, data, group, block, by)
-        } else {
+        let sums = if BESIDE {
             columns_block::<T, S, PRODUCTS, SCALED>(s, data, group, block, by)
+        } else {
+            rows_block::<T, S, PRODUCTS, SCALED>(s, data, group, block, by)
         };
         total = T::each(
             #[inline(always)]
@@ -656,17 +811,21 @@ fn unit_of<S: Simd>(v: Vector<f64, S>, least: f64, largest: f64) -> Vector<f64, 
 /// Out of line, so that the operations share one copy a backend: it is called once a group.
 #[inline(never)]
 fn dot<T: Norm, S: Simd, const PRODUCTS: bool>(s: S, data: [&[T]; 2], group: Group) -> T::Parts<Dot<S>> {
-    s.vectorize(Dots::<T, S, PRODUCTS> { s, data, group })
+    if group.contiguous() {
+        s.vectorize(Dots::<T, S, false, PRODUCTS> { s, data, group })
+    } else {
+        s.vectorize(Dots::<T, S, true, PRODUCTS> { s, data, group })
+    }
 }
 
 /// The work of [`dot`], with the backend in its type, because the result has it.
-struct Dots<'a, T, S, const PRODUCTS: bool> {
+struct Dots<'a, T, S, const BESIDE: bool, const PRODUCTS: bool> {
     s: S,
     data: [&'a [T]; 2],
     group: Group,
 }
 
-impl<T: Norm, S: Simd, const PRODUCTS: bool> Op for Dots<'_, T, S, PRODUCTS> {
+impl<T: Norm, S: Simd, const BESIDE: bool, const PRODUCTS: bool> Op for Dots<'_, T, S, BESIDE, PRODUCTS> {
     type Output = T::Parts<Dot<S>>;
 
     #[inline(always)]
@@ -678,7 +837,7 @@ impl<T: Norm, S: Simd, const PRODUCTS: bool> Op for Dots<'_, T, S, PRODUCTS> {
             |_| one,
         );
         let mut sums =
-            blocks::<T, S, PRODUCTS, false>(s, data, group, Factors { smaller: ones, larger: ones });
+            blocks::<T, S, BESIDE, PRODUCTS, false>(s, data, group, Factors { smaller: ones, larger: ones });
         // Of the numbers as they are, unlike that of a second pass.
         let reach = T::each(
             #[inline(always)]
@@ -703,7 +862,7 @@ impl<T: Norm, S: Simd, const PRODUCTS: bool> Op for Dots<'_, T, S, PRODUCTS> {
                     #[inline(always)]
                     |part| one.lt(units[part]).select(Vector::splat(s, DOWN), one),
                 );
-                sums = blocks::<T, S, PRODUCTS, true>(s, data, group, Factors { smaller, larger });
+                sums = blocks::<T, S, BESIDE, PRODUCTS, true>(s, data, group, Factors { smaller, larger });
             }
         }
         T::each(
@@ -1167,10 +1326,14 @@ impl<T: Norm> Op for L2Norm<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, layout, out } = self;
-        groups::<T>(
+        groups::<T, S, true, false>(
+            s,
             layout,
+            [Some(x), None],
+            out,
             #[inline(always)]
-            |group| {
+            |group, [x, _], out| {
+                let x = x.unwrap_or_default();
                 let squares = dot::<T, S, false>(s, [x, x], group);
                 let norms = T::narrow(T::each(
                     #[inline(always)]
@@ -1206,10 +1369,13 @@ impl<T: Norm> Op for L2Normalize<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, layout, guard, out } = self;
-        groups::<T>(
+        groups::<T, S, false, true>(
+            s,
             layout,
+            [x, None],
+            out,
             #[inline(always)]
-            |group| {
+            |group, [x, _], out| {
                 let source = x.unwrap_or(&*out);
                 let squares = dot::<T, S, false>(s, [source, source], group);
                 let by = T::each(
@@ -1261,10 +1427,14 @@ impl<T: Norm> Op for L2NormVjp<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, norm, upstream, layout, grad } = self;
-        groups::<T>(
+        groups::<T, S, false, false>(
+            s,
             layout,
+            [Some(x), None],
+            grad,
             #[inline(always)]
-            |group| {
+            |group, [x, _], grad| {
+                let x = x.unwrap_or_default();
                 let sizes = given(s, x, norm, group);
                 let g = T::widen(first_register(s, &upstream[group.first..][..group.count], T::zero()));
                 let (zero, one) = (Vector::splat(s, 0.0), Vector::splat(s, 1.0));
@@ -1342,10 +1512,14 @@ impl<T: Norm> Op for L2NormJvp<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, norm, tangent, layout, out } = self;
-        groups::<T>(
+        groups::<T, S, true, false>(
+            s,
             layout,
+            [Some(x), Some(tangent)],
+            out,
             #[inline(always)]
-            |group| {
+            |group, inputs, out| {
+                let [x, tangent] = inputs.map(Option::unwrap_or_default);
                 let sizes = given(s, x, norm, group);
                 let dots = dot::<T, S, true>(s, [x, tangent], group);
                 let results = T::each(
@@ -1399,10 +1573,14 @@ impl<T: Norm> Op for L2NormalizeGradient<'_, T> {
         let Self { x, norm, g, layout, guard, out } = self;
         // Keeps g − x·k, at least where N is not small, clear of gradual underflow.
         let lift = if T::COMPENSATED { pow2(100) } else { 1.0 };
-        groups::<T>(
+        groups::<T, S, false, false>(
+            s,
             layout,
+            [Some(x), Some(g)],
+            out,
             #[inline(always)]
-            |group| {
+            |group, inputs, out| {
+                let [x, g] = inputs.map(Option::unwrap_or_default);
                 let sizes = given(s, x, norm, group);
                 let dots = dot::<T, S, true>(s, [x, g], group);
                 let (zero, one) = (Vector::splat(s, 0.0), Vector::splat(s, 1.0));

@@ -244,6 +244,12 @@ fn wrong(list: &mut List) {
                 scaled(dx, 1.001);
             })
         });
+        list.add("softmax f32 alone: scaled by 1 + 1e-4", len, WRONG, move || {
+            f32_alone(&Options::default(), &values(len, 1.5), softmax, |x, g, dx| {
+                softmax_vjp(x, g, dx);
+                scaled(dx, 1.0001);
+            })
+        });
     }
     for len in [3, 100, 100_000] {
         list.row("softmax: coupling term dropped", len, WRONG, softmax, |x, g, dx| {
@@ -601,6 +607,10 @@ fn right(list: &mut List) {
         list.add("softmax f32, twin", len, RIGHT, move || twin(&values(len, 1.5), softmax, softmax_vjp));
         list.add("softmax f32 alone", len, RIGHT, move || {
             f32_alone(&Options::default(), &values(len, 1.5), softmax, softmax_vjp)
+        });
+        list.add("softmax f32 alone, asked to exclude 6e-5", len, RIGHT, move || {
+            let options = Options { resolution: Some(6e-5), ..Options::default() };
+            f32_alone(&options, &values(len, 1.5), softmax, softmax_vjp)
         });
         list.row("masked softmax", len, RIGHT, masked_softmax, masked_softmax_vjp);
         list.row("sigmoid, one of them saturated", len, RIGHT, saturating_sigmoid, |x, g, dx| {

@@ -11,6 +11,11 @@ fn quantize(x: &[f64], y: &mut [f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y = (x * 1024.0).round() / 1024.0);
 }
 
+/// x, but on a grid of 2⁻¹⁶: that of the sum.
+pub(crate) fn far_away(x: &[f64], y: &mut [f64]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y = (x + 1e11) - 1e11);
+}
+
 const PERIODS: f64 = 65_536.0;
 
 /// x and a sine that every power-of-two step down to 2⁻¹⁶ leaves as it is.
@@ -189,6 +194,9 @@ pub(super) fn wrong(list: &mut List) {
     }
     list.row("rounding to 1/1024: straight-through gradient", 1, WRONG, quantize, |_, g, dx| {
         dx.copy_from_slice(g)
+    });
+    list.add("(x + 1e11) − 1e11: zero gradient", 1, WRONG, || {
+        elementwise_or_row(&[0.5], far_away, |_, _, dx| dx.fill(0.0))
     });
     list.add("x + fast sine at a multiple of its period", 1, WRONG, || {
         elementwise_or_row(&[0.75], aliased, |_, g, dx| dx[0] = 2.0 * g[0])
@@ -381,6 +389,15 @@ pub(super) fn right(list: &mut List) {
                 dx[2] = g[2] * x[2].exp();
                 dx[3] = g[3] / x[3].cos().powi(2);
             },
+        )
+    });
+    list.add("(x + 1e11) − 1e11, asked to exclude 1e-3", 1, RIGHT, || {
+        check_vjp(
+            &Options { resolution: Some(1e-3), ..Options::default() },
+            &[&[0.5]],
+            1,
+            |x: Vectors<'_, f64>, y| far_away(&x[0], y),
+            |_, g, dx| dx[0].copy_from_slice(g),
         )
     });
     list.add("(x + 1e8)² − 1e16", 1, RIGHT, || {
