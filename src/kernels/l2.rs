@@ -74,7 +74,7 @@ impl<T: Element> Default for NormGuard<T> {
 
 impl<T: Element> NormGuard<T> {
     /// The guard in f64, exactly, if ε is in its domain.
-    fn checked(self) -> Result<NormGuard<f64>, Error> {
+    pub(crate) fn checked(self) -> Result<NormGuard<f64>, Error> {
         let (Self::Max(eps) | Self::Add(eps) | Self::AddSquared(eps)) = self;
         if !(eps > T::zero() && eps.is_finite()) {
             return Err(Error::Parameter { name: "eps", requirement: "positive and finite" });
