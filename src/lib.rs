@@ -18,6 +18,7 @@ mod simd;
 #[cfg(feature = "proptest")]
 pub mod strategies;
 mod tile;
+pub mod typed;
 
 pub use dispatch::{Backend, Kernels};
 pub use element::Element;

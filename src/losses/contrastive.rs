@@ -65,24 +65,25 @@ impl Slots<'_> {
     fn store<T: WideElement, S: Simd>(&mut self, slot: usize, v: Wide<T, S>) {
         T::save::<S>(v.0, &mut self.0[slot]);
     }
-    /// Lane `lane`, in all lanes.
+    /// Number `i` of the registers from `slot` on, in all lanes.
     #[inline(always)]
-    fn pick<T: WideElement, S: Simd>(&self, s: S, slot: usize, lane: usize) -> Wide<T, S> {
-        let from = &self.0[slot];
+    fn entry<T: WideElement, S: Simd>(&self, s: S, slot: usize, i: usize) -> Wide<T, S> {
+        let (from, lane) = (&self.0[slot + i / T::LANES], i % T::LANES);
         let mut all = [from[lane]; SLOT];
         if T::LANES < SLOT {
             all[T::LANES..].fill(from[lane + T::LANES]);
         }
         Wide(T::restore(s, &all))
     }
-    /// Sets lane `lane` to that of `v`, whose lanes are equal.
+    /// Sets it to what `v` has in all lanes.
     #[inline(always)]
-    fn put<T: WideElement, S: Simd>(&mut self, slot: usize, lane: usize, v: Wide<T, S>) {
+    fn set_entry<T: WideElement, S: Simd>(&mut self, slot: usize, i: usize, v: Wide<T, S>) {
         let mut all = [0.0; SLOT];
         T::save::<S>(v.0, &mut all);
-        self.0[slot][lane] = all[0];
+        let (to, lane) = (&mut self.0[slot + i / T::LANES], i % T::LANES);
+        to[lane] = all[0];
         if T::LANES < SLOT {
-            self.0[slot][lane + T::LANES] = all[T::LANES];
+            to[lane + T::LANES] = all[T::LANES];
         }
     }
 }
@@ -122,7 +123,7 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
                     #[inline(always)]
                     |k| [slots.load::<T, S>(s, i * steps + k) * slots.load(s, to_keys + j * steps + k)],
                 );
-                slots.put(similarities + j / T::LANES, j % T::LANES, dot / tau);
+                slots.set_entry(similarities, j, dot / tau);
             }
             let positive = if own { (i + rows / 2) % rows } else { i };
             let left_out = own.then_some(i);
@@ -131,36 +132,24 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
             losses[i] = context.run(&mut slots, g);
         }
         let Some((_, grads)) = &mut gradient else { return };
-        let [to_queries, to_keys_grad] = grads;
-        for i in 0..rows {
-            // Σ_j w_ij·v_j, and for rows that are keys of their own Σ_j w_ji·u_j too.
-            for k in 0..steps {
-                let mut sum = Wide::zero(s);
-                for j in 0..rows {
-                    let mut w =
-                        slots.pick::<T, S>(s, to_similarities + i * wide + j / T::LANES, j % T::LANES);
-                    if own {
-                        w = w + slots.pick(s, to_similarities + j * wide + i / T::LANES, i % T::LANES);
+        // Σ_j w_ij·v_j for the queries, Σ_j w_ji·u_j for the keys, both for rows that are both.
+        let others = [to_keys, 0];
+        for (side, grad) in grads.iter_mut().enumerate().take(if own { 1 } else { 2 }) {
+            for i in 0..rows {
+                for k in 0..steps {
+                    let mut sum = Wide::zero(s);
+                    for j in 0..rows {
+                        let (query, key) = if side == 0 { (i, j) } else { (j, i) };
+                        let mut w = slots.entry::<T, S>(s, to_similarities + query * wide, key);
+                        if own {
+                            w = w + slots.entry(s, to_similarities + key * wide, query);
+                        }
+                        sum = sum + w * slots.load(s, others[side] + j * steps + k);
                     }
-                    sum = sum + w * slots.load(s, to_keys + j * steps + k);
+                    slots.store(to_row + k, sum);
                 }
-                slots.store(to_row + k, sum);
+                through(s, Row::of(layout, i), sides[side].0, guard, grad, &slots, to_row);
             }
-            through(s, Row::of(layout, i), queries, guard, to_queries, &slots, to_row);
-        }
-        if own {
-            return;
-        }
-        for j in 0..rows {
-            for k in 0..steps {
-                let mut sum = Wide::zero(s);
-                for i in 0..rows {
-                    let w = slots.pick::<T, S>(s, to_similarities + i * wide + j / T::LANES, j % T::LANES);
-                    sum = sum + w * slots.load(s, i * steps + k);
-                }
-                slots.store(to_row + k, sum);
-            }
-            through(s, Row::of(layout, j), keys, guard, to_keys_grad, &slots, to_row);
         }
     }
 }
@@ -203,7 +192,7 @@ impl<T: Element + WideElement, S: Simd> Contest<T, S> {
     /// Similarity `j`, in all lanes.
     #[inline(always)]
     fn similarity(&self, slots: &Slots<'_>, j: usize) -> Wide<T, S> {
-        slots.pick(self.s, self.similarities + j / T::LANES, j % T::LANES)
+        slots.entry(self.s, self.similarities, j)
     }
 
     /// The loss; with an upstream gradient the similarities become w.

@@ -281,11 +281,12 @@ struct Hot<T: WideElement, S: Simd> {
 
 /// What the gradient needs of a row.
 struct State<T: WideElement, S: Simd> {
-    /// The largest logit, and whether it is the only one of its size.
-    top: Vector<T, S>,
+    /// The largest logit, what it is capped to, and whether it is the only one of its size.
+    largest: Vector<T, S>,
+    top: Wide<T, S>,
     unique: bool,
-    /// log of the other terms' sum, relative to the second largest logit.
-    second: Vector<T, S>,
+    /// The next smaller, less the largest; the sum of the other terms relative to it.
+    far: Wide<T, S>,
     others: Wide<T, S>,
     /// 1/(1 + c)
     share: Wide<T, S>,
@@ -307,31 +308,28 @@ enum Outcome<T: WideElement, S: Simd> {
 }
 
 impl<T: Element + WideElement> Problem<'_, T> {
-    /// z of these logits, before the temperature.
+    /// c·tanh(x/c), times a factor that leaves room for differences where a temperature above 1 brings them back.
     #[inline(always)]
     fn capped<S: Simd>(&self, x: Vector<T, S>) -> Wide<T, S> {
-        let x = Wide::exact(x);
-        match self.options.softcap {
-            None => x,
-            Some(cap) => {
-                let cap = Wide::splat(x.round().s, cap);
-                (x / cap).tanh() * cap
-            }
+        let s = x.s;
+        let mut z = Wide::exact(x);
+        if let Some(cap) = self.options.softcap {
+            let cap = Wide::splat(s, cap);
+            z = (z / cap).tanh() * cap;
         }
+        if self.options.temperature > T::one() { z * Wide::splat(s, T::HALF * T::HALF) } else { z }
     }
 
-    /// z(x) − z(y)
+    /// (y − z)/T of what [`capped`](Self::capped) gives.
     #[inline(always)]
-    fn gap<S: Simd>(&self, x: Vector<T, S>, y: Vector<T, S>) -> Wide<T, S> {
-        let (s, t) = (x.s, self.options.temperature);
-        if t == T::one() && self.options.softcap.is_none() {
-            return Wide::difference(x, y);
+    fn gap<S: Simd>(&self, y: Wide<T, S>, z: Wide<T, S>) -> Wide<T, S> {
+        let (gap, t) = (y - z, self.options.temperature);
+        if t == T::one() {
+            return gap;
         }
-        // x − y may overflow where a temperature above 1 brings the quotient back.
-        let quarter = T::HALF * T::HALF;
-        let down = Wide::splat(s, if t > T::one() { quarter } else { T::one() });
-        let gap = self.capped(x) * down - self.capped(y) * down;
-        gap / Wide::splat(s, t) / down
+        let s = gap.round().s;
+        let gap = gap / Wide::splat(s, t);
+        if t > T::one() { gap * Wide::splat(s, (T::HALF * T::HALF).recip()) } else { gap }
     }
 
     /// (1 − ε)·q + ε/K, times w, of register `j`: what is not the class's own.
@@ -379,16 +377,23 @@ impl<T: Element + WideElement> Problem<'_, T> {
             return Outcome::Undefined;
         }
         let unique = second < first;
-        let (top, second) = (Vector::splat(s, first), Vector::splat(s, second));
         let (zero, one) = (Wide::zero(s), Wide::splat(s, T::one()));
         let nothing = Vector::splat(s, T::zero());
         let lift = nothing;
         // Alone, without even a −∞ beside it that a cap would make finite.
-        let alone = place.len == 1 || free && second.eq(Vector::splat(s, none)).any();
+        let alone = place.len == 1 || free && second == none;
+        let second = if alone { first } else { second };
+        // The class's logit; where there is none, any.
+        let mine = class.map_or(first, |class| x[place.index(class)]);
+        let mut known = [zero; 3];
+        for (z, x) in known.iter_mut().zip([first, second, mine]) {
+            *z = self.capped(Vector::splat(s, x));
+        }
+        let [top, next, mine] = known;
+        let largest = Vector::splat(s, first);
         let lone = Vector::splat(s, if unique { first } else { <T as Lane>::NAN });
-        let reference = if alone { top } else { second };
         let spread = self.options.label_smoothing > T::zero() || class.is_none();
-        let [total, weighed, beside] = sums::<T, S, 3>(
+        let [total, weighed, beside, at_top] = sums::<T, S, 4>(
             s,
             steps,
             #[inline(always)]
@@ -397,34 +402,34 @@ impl<T: Element + WideElement> Problem<'_, T> {
                 let outside = place.ones::<T, S>(s, j).eq(nothing);
                 let greatest = x.eq(lone);
                 let absent = outside | greatest | if free { x.eq(Vector::splat(s, none)) } else { outside };
-                let gap = Wide::select(absent, zero, self.gap(x, reference));
-                let e = Wide::select(absent, zero, gap.exp(lift));
+                let z = self.capped(x);
+                let e = self.gap(Wide::select(absent, next, z), next).exp(lift);
+                let e = Wide::select(absent, zero, e);
                 if !spread {
-                    return [e, zero, zero];
+                    return [e, zero, zero, zero];
                 }
                 let v = self.shares(s, place, j);
-                let mut term = -self.gap(x, top);
+                let mut term = self.gap(top, z);
                 if self.kind == Kind::Divergence {
-                    let q = v.round();
-                    let positive = nothing.lt(q);
-                    term = term + Wide::select(positive, v, one).ln();
+                    term = term + Wide::select(nothing.lt(v.round()), v, one).ln();
                 }
-                [e, without_nothing(v, term), Wide::select(greatest, zero, v)]
+                let (apart, of_top) = (Wide::select(greatest, zero, v), Wide::select(greatest, v, zero));
+                [e, without_nothing(v, term), apart, of_top]
             },
         );
         let others = if unique { total } else { total - one };
-        let c = others * self.gap(reference, top).exp(lift);
+        let far = self.gap(next, top);
+        let c = others * far.exp(lift);
         let share = one / (one + c);
         let excess = c.ln_1p();
-        let mut all = if spread && unique { beside + self.at_top(s, place, x, top) } else { beside };
+        let mut all = beside + at_top;
         let mut beside = beside;
         let mut row_weight = one;
         let mut hot = None;
         let mut loss = weighed;
         if let Some(class) = class {
-            let logit = Vector::splat(s, x[place.index(class)]);
-            let gap = self.gap(top, logit);
-            let is_top = unique && logit.eq(top).any();
+            let gap = self.gap(top, mine);
+            let is_top = unique && x[place.index(class)] == first;
             row_weight = Wide::splat(s, self.options.classes.weight(class));
             let mut own = row_weight * self.kept(s);
             match self.kind {
@@ -455,34 +460,15 @@ impl<T: Element + WideElement> Problem<'_, T> {
         }
         let mut pull = zero;
         if self.options.z_loss > T::zero() {
-            let log = self.capped(top) / Wide::splat(s, self.options.temperature) + excess;
+            let log = self.gap(top, zero) + excess;
             let pulled = row_weight * Wide::splat(s, self.options.z_loss) * log;
             loss = loss + pulled * log;
             pull = pulled + pulled;
         }
         Outcome::Finite(
             canonical(loss.round()),
-            State { top, unique, second: reference, others, share, all, beside, pull, hot },
+            State { largest, top, unique, far, others, share, all, beside, pull, hot },
         )
-    }
-
-    /// The share of the only maximum.
-    #[inline(always)]
-    fn at_top<S: Simd>(&self, s: S, place: Row, x: &[T], top: Vector<T, S>) -> Wide<T, S> {
-        for j in 0..place.steps::<T>() {
-            let here = place.load(s, x, j, -<T as Lane>::INFINITY).eq(top);
-            if here.any() {
-                let v = Wide::select(here, self.shares(s, place, j), Wide::zero(s));
-                let [v] = sums::<T, S, 1>(
-                    s,
-                    1,
-                    #[inline(always)]
-                    |_| [v],
-                );
-                return v;
-            }
-        }
-        Wide::zero(s)
     }
 
     /// Overwrites the logits of a row by the gradient.
@@ -494,12 +480,12 @@ impl<T: Element + WideElement> Problem<'_, T> {
         let g = Lifted::quotient(s, upstream, self.options.temperature);
         let whole = Vector::splat(s, upstream).abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
         let rate = state.all + state.pull;
-        let c = state.others * self.gap(state.second, state.top).exp(g.lift);
+        let c = state.others * state.far.exp(g.lift);
         let at_top = state.beside.scale(g.lift) - state.all * c * state.share
             + (state.pull * state.share).scale(g.lift);
         for j in 0..place.steps::<T>() {
             let x = place.load(s, data, j, -<T as Lane>::INFINITY);
-            let mut p = self.gap(x, state.top).exp(g.lift) * state.share;
+            let mut p = self.gap(self.capped(x), state.top).exp(g.lift) * state.share;
             if self.options.softcap.is_none() {
                 p = Wide::select(x.eq(none), Wide::zero(s), p);
             }
@@ -511,7 +497,7 @@ impl<T: Element + WideElement> Problem<'_, T> {
             }
             let mut d = p * rate - v.scale(g.lift);
             if state.unique {
-                d = Wide::select(x.eq(state.top), at_top, d);
+                d = Wide::select(x.eq(state.largest), at_top, d);
             }
             if let Some(cap) = self.options.softcap {
                 d = d * slope_of_cap(x, cap);
@@ -571,53 +557,47 @@ fn two_largest<T: Lane, S: Simd>(s: S, place: Row, x: &[T]) -> Option<[T; 2]> {
     Some(top)
 }
 
-/// The losses of all rows.
-struct Forward<'a, T> {
+/// The logits of a call: to read, or to be overwritten by the gradient for an upstream one.
+enum Logits<'a, T> {
+    Read(&'a [T]),
+    Overwrite { data: &'a mut [T], upstream: &'a [T] },
+}
+
+/// The losses of all rows, and the gradient where it is asked for.
+struct Task<'a, T> {
     problem: Problem<'a, T>,
-    x: &'a [T],
+    logits: Logits<'a, T>,
     losses: &'a mut [T],
 }
 
-impl<T: Element + WideElement> Op for Forward<'_, T> {
+impl<T: Element + WideElement> Op for Task<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
+        let problem = &self.problem;
         for (row, loss) in self.losses.iter_mut().enumerate() {
-            *loss = match self.problem.outcome(s, self.x, row) {
+            let outcome = problem.outcome(
+                s,
+                match &self.logits {
+                    Logits::Read(x) => x,
+                    Logits::Overwrite { data, .. } => data,
+                },
+                row,
+            );
+            *loss = match &outcome {
                 Outcome::Ignored => T::zero(),
                 Outcome::Undefined => <T as Lane>::NAN,
                 Outcome::Finite(loss, _) => loss.to_array().as_ref()[0],
             };
-        }
-    }
-}
-
-/// The losses of all rows, and the gradient in the place of the logits.
-struct Backward<'a, T> {
-    problem: Problem<'a, T>,
-    data: &'a mut [T],
-    upstream: &'a [T],
-    losses: &'a mut [T],
-}
-
-impl<T: Element + WideElement> Op for Backward<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (row, loss) in self.losses.iter_mut().enumerate() {
-            let outcome = self.problem.outcome(s, self.data, row);
-            let constant = match outcome {
-                Outcome::Ignored => T::zero(),
-                Outcome::Undefined => <T as Lane>::NAN,
-                Outcome::Finite(value, state) => {
-                    self.problem.gradient(s, &state, self.upstream[row], self.data, row);
-                    *loss = value.to_array().as_ref()[0];
-                    continue;
+            if let Logits::Overwrite { data, upstream } = &mut self.logits {
+                match outcome {
+                    Outcome::Finite(_, state) => problem.gradient(s, &state, upstream[row], data, row),
+                    _ => {
+                        let place = Row::of(problem.layout, row);
+                        (0..place.len).for_each(|i| data[place.index(i)] = *loss);
+                    }
                 }
-            };
-            *loss = constant;
-            let place = Row::of(self.problem.layout, row);
-            (0..place.len).for_each(|i| self.data[place.index(i)] = constant);
+            }
         }
     }
 }
@@ -739,7 +719,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
         let problem = Problem::cross_entropy(target, layout, options)?;
-        Forward { problem, x, losses }.on(self);
+        Task { problem, logits: Logits::Read(x), losses }.on(self);
         Ok(())
     }
 
@@ -776,7 +756,7 @@ operations! {
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::cross_entropy(target, layout, options)?;
         grad.copy_from_slice(x);
-        Backward { problem, data: grad, upstream, losses }.on(self);
+        Task { problem, logits: Logits::Overwrite { data: grad, upstream }, losses }.on(self);
         Ok(())
     }
 
@@ -789,7 +769,7 @@ operations! {
         check_len("data", layout.elements(), data.len())?;
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::cross_entropy(target, layout, options)?;
-        Backward { problem, data, upstream, losses }.on(self);
+        Task { problem, logits: Logits::Overwrite { data, upstream }, losses }.on(self);
         Ok(())
     }
 
@@ -821,7 +801,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
         let problem = Problem::focal(classes, gamma, layout, options)?;
-        Forward { problem, x, losses }.on(self);
+        Task { problem, logits: Logits::Read(x), losses }.on(self);
         Ok(())
     }
 
@@ -842,7 +822,7 @@ operations! {
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::focal(classes, gamma, layout, options)?;
         grad.copy_from_slice(x);
-        Backward { problem, data: grad, upstream, losses }.on(self);
+        Task { problem, logits: Logits::Overwrite { data: grad, upstream }, losses }.on(self);
         Ok(())
     }
 
@@ -876,7 +856,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
         let problem = Problem::divergence(target, temperature, layout)?;
-        Forward { problem, x, losses }.on(self);
+        Task { problem, logits: Logits::Read(x), losses }.on(self);
         Ok(())
     }
 
@@ -895,7 +875,7 @@ operations! {
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::divergence(target, temperature, layout)?;
         grad.copy_from_slice(x);
-        Backward { problem, data: grad, upstream, losses }.on(self);
+        Task { problem, logits: Logits::Overwrite { data: grad, upstream }, losses }.on(self);
         Ok(())
     }
 

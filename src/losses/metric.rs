@@ -103,35 +103,25 @@ impl<T: Element + WideElement> Triplets<'_, T> {
             return;
         }
         let (near, far) = (reciprocal(s, near), reciprocal(s, far));
-        let g = upstream[row];
-        let [to_a, to_p, to_n] = grads;
-        anchor.back(
-            s,
-            a,
-            g,
-            to_a,
-            #[inline(always)]
-            |j| {
-                let u = anchor.load(s, a, j);
-                (u - positive.load(s, p, j)) * near - (u - negative.load(s, n, j)) * far
-            },
-        );
-        positive.back(
-            s,
-            p,
-            g,
-            to_p,
-            #[inline(always)]
-            |j| (positive.load(s, p, j) - anchor.load(s, a, j)) * near,
-        );
-        negative.back(
-            s,
-            n,
-            g,
-            to_n,
-            #[inline(always)]
-            |j| (anchor.load(s, a, j) - negative.load(s, n, j)) * far,
-        );
+        let zero = Wide::zero(s);
+        // Of each: (u − v)·near − (u − w)·far, with the rows v and w and their factors.
+        let parts = [([1, 2], [near, far]), ([0, 0], [near, zero]), ([0, 0], [zero, far])];
+        let rows = [(a, anchor), (p, positive), (n, negative)];
+        for (k, grad) in grads.iter_mut().enumerate() {
+            let ((x, unit), ([v, w], [near, far])) = (rows[k], parts[k]);
+            unit.back(
+                s,
+                x,
+                upstream[row],
+                grad,
+                #[inline(always)]
+                |j| {
+                    let u = unit.load(s, x, j);
+                    let (v, w) = (rows[v].1.load(s, rows[v].0, j), rows[w].1.load(s, rows[w].0, j));
+                    (u - v) * near - (u - w) * far
+                },
+            );
+        }
     }
 }
 
@@ -199,43 +189,24 @@ impl<T: Element + WideElement> Pairs<'_, T> {
             }
             return;
         }
-        let g = upstream[row];
-        let [to_x, to_y] = grads;
+        let rows = [(x, first), (y, second)];
         // The part of a gradient along u leaves no trace where u has length 1.
-        first.back(
-            s,
-            x,
-            g,
-            to_x,
-            #[inline(always)]
-            |j| {
-                let v = second.load(s, y, j);
-                if exact {
-                    first.load(s, x, j) - v
-                } else if similar {
-                    -v
-                } else {
-                    v
-                }
-            },
-        );
-        second.back(
-            s,
-            y,
-            g,
-            to_y,
-            #[inline(always)]
-            |j| {
-                let u = first.load(s, x, j);
-                if exact {
-                    second.load(s, y, j) - u
-                } else if similar {
-                    -u
-                } else {
-                    u
-                }
-            },
-        );
+        let (own, sign) = match (exact, similar) {
+            (true, _) => (one, -one),
+            (_, true) => (Wide::zero(s), -one),
+            _ => (Wide::zero(s), one),
+        };
+        for (k, grad) in grads.iter_mut().enumerate() {
+            let ((x, unit), (y, other)) = (rows[k], rows[1 - k]);
+            unit.back(
+                s,
+                x,
+                upstream[row],
+                grad,
+                #[inline(always)]
+                |j| unit.load(s, x, j) * own + other.load(s, y, j) * sign,
+            );
+        }
     }
 }
 

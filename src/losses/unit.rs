@@ -10,7 +10,23 @@ use super::row::Row;
 use super::wide::{Wide, WideElement, canonical, sums};
 use crate::element::Lane;
 use crate::kernels::l2::NormGuard;
-use crate::simd::{Simd, Vector};
+use crate::simd::{Op, Simd, Vector};
+
+/// [`Unit::of`], out of line.
+struct Measure<'a, T, S> {
+    s: S,
+    place: Row,
+    x: &'a [T],
+    guard: Option<NormGuard<T>>,
+}
+
+impl<T: WideElement, S: Simd> Op for Measure<'_, T, S> {
+    type Output = Option<Unit<T, S>>;
+    #[inline(always)]
+    fn run<R: Simd>(self, _: R) -> Option<Unit<T, S>> {
+        Unit::measured(self.s, self.place, self.x, self.guard)
+    }
+}
 
 /// How a row comes to unit length.
 pub(crate) struct Unit<T: WideElement, S: Simd> {
@@ -27,6 +43,11 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
     /// Nothing if the row holds NaN or an infinity.
     #[inline(always)]
     pub(crate) fn of(s: S, place: Row, x: &[T], guard: Option<NormGuard<T>>) -> Option<Self> {
+        s.apart(Measure { s, place, x, guard })
+    }
+
+    #[inline(always)]
+    fn measured(s: S, place: Row, x: &[T], guard: Option<NormGuard<T>>) -> Option<Self> {
         let zero = Vector::splat(s, T::zero());
         let mut largest = zero;
         let mut odd = zero.is_nan();

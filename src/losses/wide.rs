@@ -20,7 +20,7 @@ use crate::math::expm::{Plain, exp_plain, exp_wide};
 use crate::math::log::{log1p, log1p_word};
 use crate::math::log_ratio::{log_ratio, significand};
 use crate::math::word::{Word, fast_two_sum, two_prod, two_sum};
-use crate::simd::{Mask, Simd, Vector};
+use crate::simd::{Mask, Op, Simd, Vector};
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The arithmetic on one element type's accumulators; [`Wide`] has it as operators.
@@ -361,7 +361,14 @@ macro_rules! operator {
 operator!(Add, add, |a, b| T::sum::<S>(a, b));
 operator!(Sub, sub, |a, b| T::sum::<S>(a, T::negative::<S>(b)));
 operator!(Mul, mul, |a, b| T::product::<S>(a, b));
-operator!(Div, div, |a, b| T::quotient::<S>(a, b));
+
+impl<T: WideElement, S: Simd> Div for Wide<T, S> {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.round().s.apart(Quotient(self, other))
+    }
+}
 
 impl<T: WideElement, S: Simd> Neg for Wide<T, S> {
     type Output = Self;
@@ -416,52 +423,28 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     /// exp(self)·2^lift, self ≤ 700, 0 ≤ lift ≤ MOST.
     #[inline(always)]
     pub(crate) fn exp(self, lift: Vector<T, S>) -> Self {
-        let argument = self.bounded(T::LOWEST);
-        let value = Self(T::exponential(argument.0, lift));
-        let head = self.round();
-        Self::select(head.is_nan(), Self::exact(head), value)
+        lift.s.apart(Exp(self, lift))
     }
 
-    /// tanh self
     #[inline(always)]
     pub(crate) fn tanh(self) -> Self {
-        let head = self.round();
-        let s = head.s;
-        let negative = head.lt(Vector::splat(s, T::zero()));
-        let magnitude = Self::select(negative, -self, self);
-        let twice = -(magnitude + magnitude);
-        let m = Self(T::exponential_less_one::<S>(twice.bounded(T::FLAT).0));
-        let value = -m / (m + Self::splat(s, T::one() + T::one()));
-        let value = Self::select(negative, -value, value);
-        Self::select(head.is_nan(), Self::exact(head), value)
+        self.round().s.apart(Tanh(self, ()))
     }
 
     #[inline(always)]
     pub(crate) fn ln_1p(self) -> Self {
-        Self(T::logarithm_of_one_plus::<S>(self.0))
+        self.round().s.apart(Ln1p(self, ()))
     }
 
     #[inline(always)]
     pub(crate) fn ln(self) -> Self {
-        Self(T::logarithm::<S>(self.0))
+        self.round().s.apart(Ln(self, ()))
     }
 
     /// self^y, self and y ≥ 0; 0⁰ is 1.
     #[inline(always)]
     pub(crate) fn pow(self, y: T) -> Self {
-        let head = self.round();
-        let s = head.s;
-        if y == T::zero() {
-            return Self::splat(s, T::one());
-        }
-        if y == T::one() {
-            return self;
-        }
-        if y == T::one() + T::one() {
-            return self * self;
-        }
-        let zero = Vector::splat(s, T::zero());
-        Self::select(zero.lt(head), Self(T::power::<S>(self.0, y)), Self::exact(head))
+        self.round().s.apart(Pow(self, y))
     }
 
     #[inline(always)]
@@ -479,6 +462,61 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     #[inline(always)]
     fn across(s: S, ways: &[T::Acc<S>]) -> Self {
         Self(T::across(s, ways))
+    }
+}
+
+/// Functions that are out of line: inlined everywhere they would make most of the library.
+macro_rules! apart {
+    ($($name:ident($argument:ty): |$x:ident, $y:ident| $body:block)*) => {$(
+        struct $name<T: WideElement, S: Simd>(Wide<T, S>, $argument);
+
+        impl<T: WideElement, S: Simd> Op for $name<T, S> {
+            type Output = Wide<T, S>;
+            #[inline(always)]
+            fn run<R: Simd>(self, _: R) -> Wide<T, S> {
+                let ($x, $y) = (self.0, self.1);
+                $body
+            }
+        }
+    )*};
+}
+
+apart! {
+    Quotient(Wide<T, S>): |a, b| { Wide(T::quotient::<S>(a.0, b.0)) }
+
+    Exp(Vector<T, S>): |x, lift| {
+        let value = Wide(T::exponential(x.bounded(T::LOWEST).0, lift));
+        let head = x.round();
+        Wide::select(head.is_nan(), Wide::exact(head), value)
+    }
+
+    Tanh(()): |x, _y| {
+        let head = x.round();
+        let negative = head.lt(Vector::splat(head.s, T::zero()));
+        let magnitude = Wide::select(negative, -x, x);
+        let m = Wide(T::exponential_less_one::<S>((-(magnitude + magnitude)).bounded(T::FLAT).0));
+        let two = Wide::splat(head.s, T::one() + T::one());
+        let value = Wide(T::quotient::<S>((-m).0, (m + two).0));
+        Wide::select(head.is_nan(), Wide::exact(head), Wide::select(negative, -value, value))
+    }
+
+    Ln1p(()): |x, _y| { Wide(T::logarithm_of_one_plus::<S>(x.0)) }
+
+    Ln(()): |x, _y| { Wide(T::logarithm::<S>(x.0)) }
+
+    Pow(T): |x, y| {
+        let head = x.round();
+        if y == T::zero() {
+            return Wide::splat(head.s, T::one());
+        }
+        if y == T::one() {
+            return x;
+        }
+        if y == T::one() + T::one() {
+            return x * x;
+        }
+        let positive = Vector::splat(head.s, T::zero()).lt(head);
+        Wide::select(positive, Wide(T::power::<S>(x.0, y)), Wide::exact(head))
     }
 }
 
