@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod diagnose;
 mod dispatch;
 mod element;
 mod error;

@@ -213,7 +213,12 @@ fn every_legal_combination_of_options_matches_the_textbook_f64() {
 }
 
 /// Loss and gradient of one row, by every backend, with the same bits.
-fn row<T: Element>(x: &[T], target: Target<'_, T>, options: &CrossEntropyOptions<'_, T>, g: T) -> (T, Vec<T>) {
+fn row<T: Element>(
+    x: &[T],
+    target: Target<'_, T>,
+    options: &CrossEntropyOptions<'_, T>,
+    g: T,
+) -> (T, Vec<T>) {
     let layout = Layout::rows(1, x.len()).unwrap();
     let mut found: Option<(T, Vec<T>)> = None;
     for kernels in all_backends() {
@@ -279,7 +284,8 @@ fn special_values_follow_the_contract() {
     // Gaps that overflow.
     let (loss, grad) = row(&[3e38_f32, -3e38], Target::Classes(&[1]), &options, 1.0);
     assert_eq!((loss, grad), (inf, vec![1.0, -1.0]));
-    let (loss, _) = row(&[1e308_f64, -1e308], Target::Classes(&[1]), &CrossEntropyOptions::new().temperature(4.0), 1.0);
+    let (loss, _) =
+        row(&[1e308_f64, -1e308], Target::Classes(&[1]), &CrossEntropyOptions::new().temperature(4.0), 1.0);
     assert_eq!(loss, 5e307);
     // A target that is not a number.
     let (loss, grad) = row(&[0.0, 1.0], Target::Probabilities(&[nan, 0.5]), &options, 1.0);
@@ -348,7 +354,14 @@ fn wrong_arguments_are_typed_errors_and_nothing_is_written() {
         lossprep::triplet_margin(&x, &x, &x, 1.0, guard, layout, &mut losses),
         lossprep::cosine_embedding(&x, &x, &[true; 2], 0.0, guard, layout, &mut losses),
         lossprep::info_nce(&x, &x, -1.0, None, layout, &mut losses, &mut [0.0; 16 * 7]),
-        lossprep::nt_xent(&x[..3], 1.0, None, Layout::rows(1, 3).unwrap(), &mut losses[..1], &mut [0.0; 16 * 4]),
+        lossprep::nt_xent(
+            &x[..3],
+            1.0,
+            None,
+            Layout::rows(1, 3).unwrap(),
+            &mut losses[..1],
+            &mut [0.0; 16 * 4],
+        ),
         Reduction::MeanOver(&[-1.0]).of(&[1.0]).map(|_| ()),
     ];
     assert!(refused.iter().all(|e| matches!(e, Err(Error::Parameter { .. }))), "{refused:?}");
@@ -387,13 +400,17 @@ fn everything(kernels: Kernels, layout: Layout) -> Vec<u64> {
     keep(&[&losses, &a]);
     kernels.kl_div_with_grad(&x, &q, 2.0, &g, layout, &mut losses, &mut a).unwrap();
     keep(&[&losses, &a]);
-    kernels.triplet_margin_with_grad(&x, &y, &z, 1.0, guard, &g, layout, &mut losses, [&mut a, &mut b, &mut c]).unwrap();
+    kernels
+        .triplet_margin_with_grad(&x, &y, &z, 1.0, guard, &g, layout, &mut losses, [&mut a, &mut b, &mut c])
+        .unwrap();
     keep(&[&losses, &a, &b, &c]);
     kernels
         .cosine_embedding_with_grad(&x, &y, &similar, -0.5, guard, &g, layout, &mut losses, [&mut a, &mut b])
         .unwrap();
     keep(&[&losses, &a, &b]);
-    kernels.info_nce_with_grad(&x, &y, 0.5, guard, &g, layout, &mut losses, [&mut a, &mut b], &mut work).unwrap();
+    kernels
+        .info_nce_with_grad(&x, &y, 0.5, guard, &g, layout, &mut losses, [&mut a, &mut b], &mut work)
+        .unwrap();
     keep(&[&losses, &a, &b]);
     kernels.nt_xent_with_grad(&x, 0.5, guard, &g, layout, &mut losses, &mut a, &mut work).unwrap();
     keep(&[&losses, &a]);
@@ -458,7 +475,8 @@ fn gradients_pass_the_checker_in_full_mode() {
     for gamma in [0.0, 0.5, 2.0] {
         checked(&[&x], 2, |x, g, losses, dx| {
             let class = ClassOptions::new();
-            lossprep::focal_loss_with_grad(&x[0], &[1, 4], gamma, g, layout, &class, losses, &mut dx[0]).unwrap();
+            lossprep::focal_loss_with_grad(&x[0], &[1, 4], gamma, g, layout, &class, losses, &mut dx[0])
+                .unwrap();
         });
     }
     checked(&[&x], 2, |x, g, losses, dx| {
@@ -469,8 +487,10 @@ fn gradients_pass_the_checker_in_full_mode() {
     });
     checked(&[&x], 10, |x, g, losses, dx| {
         let weights = Some(&[0.5, 1.0, 2.0, 3.0, 0.0][..]);
-        lossprep::binary_cross_entropy_with_logits_with_grad(&x[0], &q, weights, g, layout, losses, &mut dx[0])
-            .unwrap();
+        lossprep::binary_cross_entropy_with_logits_with_grad(
+            &x[0], &q, weights, g, layout, losses, &mut dx[0],
+        )
+        .unwrap();
     });
     let range = Range::new(-2.0, 3.0).unwrap();
     checked(&[&x], 10, |x, g, losses, dx| {
@@ -485,12 +505,14 @@ fn gradients_pass_the_checker_in_full_mode() {
     checked(&[&x, &y, &z], 2, |x, g, losses, dx| {
         let [a, p, n] = dx else { unreachable!() };
         let margin = 2.5;
-        lossprep::triplet_margin_with_grad(&x[0], &x[1], &x[2], margin, guard, g, layout, losses, [a, p, n]).unwrap();
+        lossprep::triplet_margin_with_grad(&x[0], &x[1], &x[2], margin, guard, g, layout, losses, [a, p, n])
+            .unwrap();
     });
     checked(&[&x, &y], 2, |x, g, losses, dx| {
         let [a, b] = dx else { unreachable!() };
         let similar = [true, false];
-        lossprep::cosine_embedding_with_grad(&x[0], &x[1], &similar, -1.5, guard, g, layout, losses, [a, b]).unwrap();
+        lossprep::cosine_embedding_with_grad(&x[0], &x[1], &similar, -1.5, guard, g, layout, losses, [a, b])
+            .unwrap();
     });
     let size = contrastive_workspace::<f64>(layout).unwrap();
     checked(&[&x, &y], 2, |x, g, losses, dx| {
@@ -511,8 +533,15 @@ fn a_saturated_output_has_the_right_error_and_gradient() {
     let range = Range::new(25.0_f32, 346.0).unwrap();
     let (mut losses, mut grad) = ([0.0_f32; 2], [0.0; 2]);
     // y rounds to 346: y − t is −321·σ(−40), and dy/dx as much.
-    lossprep::scaled_sigmoid_l1_with_grad(&[40.0, 40.0], &[346.0, 25.0], &[1.0; 2], range, &mut losses, &mut grad)
-        .unwrap();
+    lossprep::scaled_sigmoid_l1_with_grad(
+        &[40.0, 40.0],
+        &[346.0, 25.0],
+        &[1.0; 2],
+        range,
+        &mut losses,
+        &mut grad,
+    )
+    .unwrap();
     let small = 321.0 * (-40.0_f64).exp();
     assert!((f64::from(losses[0]) / small - 1.0).abs() < 1e-7 && losses[1] == 321.0);
     assert!((f64::from(grad[0]) / -small - 1.0).abs() < 1e-7 && grad[1] == -grad[0]);

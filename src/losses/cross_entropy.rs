@@ -479,13 +479,13 @@ impl<T: Element + WideElement> Problem<'_, T> {
         let none = Vector::splat(s, -<T as Lane>::INFINITY);
         let g = Lifted::quotient(s, upstream, self.options.temperature);
         let whole = Vector::splat(s, upstream).abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
-        let rate = state.all + state.pull;
+        let rate = state.share * (state.all + state.pull);
         let c = state.others * state.far.exp(g.lift);
         let at_top = state.beside.scale(g.lift) - state.all * c * state.share
             + (state.pull * state.share).scale(g.lift);
         for j in 0..place.steps::<T>() {
             let x = place.load(s, data, j, -<T as Lane>::INFINITY);
-            let mut p = self.gap(self.capped(x), state.top).exp(g.lift) * state.share;
+            let mut p = self.gap(self.capped(x), state.top).exp(g.lift);
             if self.options.softcap.is_none() {
                 p = Wide::select(x.eq(none), Wide::zero(s), p);
             }

@@ -36,7 +36,7 @@ struct Triplets<'a, T> {
 /// 1/v, 0 for 0.
 #[inline(always)]
 fn reciprocal<T: WideElement, S: Simd>(s: S, v: Wide<T, S>) -> Wide<T, S> {
-    let none = v.round().eq(Vector::splat(s, T::zero()));
+    let none = v.sign().eq(Vector::splat(s, T::zero()));
     Wide::select(none, Wide::zero(s), Wide::splat(s, T::one()) / v)
 }
 
@@ -46,10 +46,11 @@ fn fill<T: Copy>(place: Row, data: &mut [T], value: T) {
     (0..place.len).for_each(|i| data[place.index(i)] = value);
 }
 
-/// The first lane, canonical.
+/// The first lane, canonical, and whether the number is positive, whatever it rounds to.
 #[inline(always)]
-fn number<T: WideElement, S: Simd>(v: Wide<T, S>) -> T {
-    canonical(v.round()).to_array().as_ref()[0]
+fn number<T: WideElement, S: Simd>(v: Wide<T, S>) -> (T, bool) {
+    let first = |v: Vector<T, S>| canonical(v).to_array().as_ref()[0];
+    (first(v.round()), first(v.sign()) > T::zero())
 }
 
 impl<T: Element + WideElement> Op for Triplets<'_, T> {
@@ -92,8 +93,7 @@ impl<T: Element + WideElement> Triplets<'_, T> {
             },
         );
         let (near, far) = (near.sqrt(), far.sqrt());
-        let loss = number(near - far + Wide::splat(s, self.margin));
-        let active = loss > T::zero();
+        let (loss, active) = number(near - far + Wide::splat(s, self.margin));
         self.losses[row] = if active { loss } else { T::zero() };
         let Some((upstream, grads)) = &mut self.gradient else { return };
         if !active {
@@ -175,12 +175,12 @@ impl<T: Element + WideElement> Pairs<'_, T> {
             },
         );
         let one = Wide::splat(s, T::one());
-        let loss = number(match (similar, exact) {
+        let (loss, positive) = number(match (similar, exact) {
             (_, true) => square * Wide::splat(s, T::HALF),
             (true, _) => one - cosine,
             (false, _) => cosine - Wide::splat(s, self.margin),
         });
-        let active = similar || loss > T::zero();
+        let active = similar || positive;
         self.losses[row] = if active { loss } else { T::zero() };
         let Some((upstream, grads)) = &mut self.gradient else { return };
         if !active {

@@ -14,6 +14,7 @@
 use super::row::Row;
 use super::wide::{Lifted, Wide, WideElement, canonical};
 use crate::dispatch::operations;
+use crate::element::Lane;
 use crate::error::check_len;
 use crate::kernels::sigmoid::Range;
 use crate::simd::{Op, Simd, Vector};
@@ -64,16 +65,22 @@ impl<T: Element + WideElement> Task<'_, T> {
         let x = place.load(s, self.x, j, T::zero());
         let t = place.load(s, self.target, j, T::zero()) * unit;
         let magnitude = Wide::exact(x.abs());
-        let e = (-magnitude).exp(nothing);
-        let denominator = one + e;
-        let rest = width * e / denominator;
+        let denominator = one + (-magnitude).exp(nothing);
+        // Lifted, so that the width comes before any underflow.
+        let lift = Vector::splat(s, T::LIFTS[0]);
+        let rest = (width * (-magnitude).exp(lift) / denominator).scale(-lift);
+        let saturated = x.abs().eq(Vector::splat(s, <T as Lane>::INFINITY));
+        let rest = Wide::select(saturated, zero, rest);
         let below = x.lt(nothing);
-        let d = Wide::difference(below.select(lo, hi), t) + Wide::select(below, rest, -rest);
+        let to_end = Wide::difference(below.select(lo, hi), t);
+        let d = to_end + Wide::select(below, rest, -rest);
         let d = d * back;
-        let negative = d.round().lt(nothing);
-        let size = Wide::select(negative, -d, d);
-        let none = d.round().eq(nothing);
-        let sign = Wide::select(none, zero, Wide::select(negative, -one, one));
+        // A target at the end is not reached, however small the rest is.
+        let inward = below.select(width.sign(), -width.sign());
+        let inward = saturated.select(nothing, inward);
+        let sign = to_end.sign().eq(nothing).select(inward, d.sign());
+        let size = Wide::select(sign.lt(nothing), -d, d);
+        let sign = Wide::exact(sign);
         let (loss, slope) = match self.kind {
             Kind::Squared => (d * d, d + d),
             Kind::Absolute => (size, sign),
@@ -84,15 +91,14 @@ impl<T: Element + WideElement> Task<'_, T> {
                 (loss, Wide::select(inside, d, delta * sign))
             }
         };
-        let nan = Vector::splat(s, <T as crate::element::Lane>::NAN);
+        let nan = Vector::splat(s, <T as Lane>::NAN);
         let unknown = x.is_nan() | t.is_nan();
         place.store(self.losses, j, canonical(unknown.select(nan, loss.round())));
         if let Some((upstream, grad)) = &mut self.gradient {
             let g = place.load(s, upstream, j, T::zero());
-            let whole = g.abs().lt(Vector::splat(s, <T as crate::element::Lane>::INFINITY));
+            let whole = g.abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
             let lifted = Lifted::lanes(g);
             let rate = width * (-magnitude).exp(lifted.lift) / (denominator * denominator);
-            let saturated = x.abs().eq(Vector::splat(s, <T as crate::element::Lane>::INFINITY));
             let rate = Wide::select(saturated, zero, rate);
             let rate =
                 Wide::select(rate.round().eq(nothing) & slope.round().is_nan(), zero, rate * slope * back);

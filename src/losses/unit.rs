@@ -31,9 +31,9 @@ impl<T: WideElement, S: Simd> Op for Measure<'_, T, S> {
 /// How a row comes to unit length.
 pub(crate) struct Unit<T: WideElement, S: Simd> {
     place: Row,
-    /// 2^e/φ, and −e.
+    /// 1/φ as a significand and an exponent.
     reciprocal: Wide<T, S>,
-    down: T,
+    exponent: T,
     kappa: Wide<T, S>,
     /// Whether u has length 1 but for rounding.
     pub(crate) exact: bool,
@@ -62,7 +62,7 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
         let one = Wide::splat(s, T::one());
         let Some(guard) = guard else {
             let kappa = Wide::zero(s);
-            return Some(Self { place, reciprocal: one, down: T::zero(), kappa, exact: false });
+            return Some(Self { place, reciprocal: one, exponent: T::zero(), kappa, exact: false });
         };
         let largest = largest.to_array().as_ref().iter().fold(T::zero(), |a, &b| if b > a { b } else { a });
         // An ε stays in range beside the smallest row.
@@ -95,14 +95,17 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
                 ((squares + Wide::splat(s, eps).scale(scale).scale(scale)).sqrt(), one, false)
             }
         };
-        Some(Self { place, reciprocal: one / phi, down, kappa, exact })
+        let reciprocal = one / phi;
+        let (_, up) = T::split(reciprocal.round().to_array().as_ref()[0]);
+        let reciprocal = reciprocal.scale(Vector::splat(s, T::zero() - up));
+        Some(Self { place, reciprocal, exponent: down + up, kappa, exact })
     }
 
     /// Register `j` of u.
     #[inline(always)]
     pub(crate) fn load(&self, s: S, x: &[T], j: usize) -> Wide<T, S> {
         let x = Wide::exact(self.place.load(s, x, j, T::zero()));
-        x.scale(Vector::splat(s, self.down)) * self.reciprocal
+        x.scale(Vector::splat(s, self.exponent)) * self.reciprocal
     }
 
     /// Writes g times the gradient in x, for the gradient in u that `h` gives.
@@ -116,7 +119,7 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
         );
         let along = along * self.kappa;
         let (g, exponent) = T::split(if g.is_finite() { g } else { <T as Lane>::NAN });
-        let exponent = (exponent + self.down).max(T::from(-2000).unwrap_or_else(T::zero));
+        let exponent = (exponent + self.exponent).max(T::from(-2000).unwrap_or_else(T::zero));
         let g = Wide::splat(s, g);
         for j in 0..self.place.steps::<T>() {
             let d = (h(j) - self.load(s, x, j) * along) * self.reciprocal * g;

@@ -29,8 +29,8 @@ pub trait WideElement: Dot {
     const LOWEST: Self;
     /// exp of less is nothing beside 1.
     const FLAT: Self;
-    /// As much as a lift may be.
-    const MOST: Self;
+    /// As little and as much as a lift may be.
+    const LIFTS: [Self; 2];
 
     fn exact<S: Simd>(v: Vector<Self, S>) -> Self::Acc<S>
     where
@@ -42,11 +42,15 @@ pub trait WideElement: Dot {
     fn product<S: Simd>(a: Self::Acc<S>, b: Self::Acc<S>) -> Self::Acc<S>;
     fn quotient<S: Simd>(a: Self::Acc<S>, b: Self::Acc<S>) -> Self::Acc<S>;
     fn negative<S: Simd>(a: Self::Acc<S>) -> Self::Acc<S>;
+    /// −1, 0 or 1; 0 for NaN.
+    fn sign<S: Simd>(a: Self::Acc<S>) -> Vector<Self, S>
+    where
+        Self: Sized;
     fn root<S: Simd>(a: Self::Acc<S>) -> Self::Acc<S>;
     fn chosen<S: Simd>(mask: Mask<Self, S>, yes: Self::Acc<S>, no: Self::Acc<S>) -> Self::Acc<S>
     where
         Self: Sized;
-    /// exp(a)·2^lift, LOWEST ≤ a ≤ 700, 0 ≤ lift ≤ MOST.
+    /// exp(a)·2^lift, LOWEST ≤ a ≤ 700, lift in LIFTS or 0.
     fn exponential<S: Simd>(a: Self::Acc<S>, lift: Vector<Self, S>) -> Self::Acc<S>
     where
         Self: Sized;
@@ -82,6 +86,12 @@ fn halved<S: Simd>(mask: Mask<f32, S>, s: S) -> [Mask<f64, S>; 2] {
 }
 
 #[inline(always)]
+fn sign_of<S: Simd>(a: Vector<f64, S>) -> Vector<f64, S> {
+    let (zero, one) = (Vector::splat(a.s, 0.0), Vector::splat(a.s, 1.0));
+    a.lt(zero).select(-one, zero.lt(a).select(one, zero))
+}
+
+#[inline(always)]
 fn pow_plain<S: Simd>(a: Vector<f64, S>, y: f64) -> Vector<f64, S> {
     // Below 2^−400 no power that is not negligible is told from that of 2^−400 by an f32.
     let a = a.max(Vector::splat(a.s, f64::from_bits((1023 - 400) << 52)));
@@ -93,7 +103,7 @@ fn pow_plain<S: Simd>(a: Vector<f64, S>, y: f64) -> Vector<f64, S> {
 impl WideElement for f32 {
     const LOWEST: Self = -700.0;
     const FLAT: Self = -80.0;
-    const MOST: Self = 0.0;
+    const LIFTS: [Self; 2] = [0.0; 2];
 
     #[inline(always)]
     fn exact<S: Simd>(v: Vector<f32, S>) -> Halves<S> {
@@ -118,6 +128,10 @@ impl WideElement for f32 {
     #[inline(always)]
     fn negative<S: Simd>(a: Halves<S>) -> Halves<S> {
         [-a[0], -a[1]]
+    }
+    #[inline(always)]
+    fn sign<S: Simd>(a: Halves<S>) -> Vector<f32, S> {
+        Vector::narrow([sign_of(a[0]), sign_of(a[1])])
     }
     #[inline(always)]
     fn root<S: Simd>(a: Halves<S>) -> Halves<S> {
@@ -219,7 +233,8 @@ fn near_one<S: Simd>(a: Word<f64, S>) -> (Vector<f64, S>, Word<f64, S>) {
 impl WideElement for f64 {
     const LOWEST: Self = -2400.0;
     const FLAT: Self = -80.0;
-    const MOST: Self = 1000.0;
+    // Not 0: a factor below the normal numbers may be brought back by one above 1.
+    const LIFTS: [Self; 2] = [64.0, 1000.0];
 
     #[inline(always)]
     fn exact<S: Simd>(v: Vector<f64, S>) -> Word<f64, S> {
@@ -246,6 +261,10 @@ impl WideElement for f64 {
     #[inline(always)]
     fn negative<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
         Word { hi: -a.hi, lo: -a.lo }
+    }
+    #[inline(always)]
+    fn sign<S: Simd>(a: Word<f64, S>) -> Vector<f64, S> {
+        sign_of(a.hi)
     }
     #[inline(always)]
     fn root<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
@@ -406,6 +425,12 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
         T::rounded::<S>(self.0)
     }
 
+    /// −1, 0 or 1, whatever it rounds to.
+    #[inline(always)]
+    pub(crate) fn sign(self) -> Vector<T, S> {
+        T::sign::<S>(self.0)
+    }
+
     /// `yes` where true, `no` elsewhere.
     #[inline(always)]
     pub(crate) fn select(mask: Mask<T, S>, yes: Self, no: Self) -> Self {
@@ -420,7 +445,7 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
         Self::select(head.lt(floor), Self::exact(floor), self)
     }
 
-    /// exp(self)·2^lift, self ≤ 700, 0 ≤ lift ≤ MOST.
+    /// exp(self)·2^lift, self ≤ 700, lift in LIFTS or 0.
     #[inline(always)]
     pub(crate) fn exp(self, lift: Vector<T, S>) -> Self {
         lift.s.apart(Exp(self, lift))
@@ -551,13 +576,27 @@ pub(crate) struct Lifted<T: WideElement, S: Simd> {
     rest: Vector<T, S>,
 }
 
+/// What the other factors take of a gradient's exponent.
+#[inline(always)]
+fn lift_of<T: WideElement>(exponent: T) -> T {
+    let [least, most] = T::LIFTS;
+    let lift = exponent + least;
+    if lift < least {
+        least
+    } else if lift > most {
+        most
+    } else {
+        lift
+    }
+}
+
 impl<T: WideElement, S: Simd> Lifted<T, S> {
     /// g/divisor for all lanes.
     #[inline(always)]
     pub(crate) fn quotient(s: S, g: T, divisor: T) -> Self {
         let ((g, up), (divisor, down)) = (T::split(g), T::split(divisor));
         let exponent = up - down;
-        let lift = exponent.max(T::zero()).min(T::MOST);
+        let lift = lift_of(exponent);
         Self {
             significand: Wide::splat(s, g) / Wide::splat(s, divisor),
             lift: Vector::splat(s, lift),
@@ -572,7 +611,7 @@ impl<T: WideElement, S: Simd> Lifted<T, S> {
         let mut parts = [g.to_array(), T::array(T::zero()), T::array(T::zero())];
         for lane in 0..T::LANES {
             let (significand, exponent) = T::split(parts[0].as_ref()[lane]);
-            let lift = exponent.max(T::zero()).min(T::MOST);
+            let lift = lift_of(exponent);
             parts[0].as_mut()[lane] = significand;
             parts[1].as_mut()[lane] = lift;
             parts[2].as_mut()[lane] = exponent - lift;

@@ -12,7 +12,7 @@ use crate::exact::Big;
 use crate::inputs::{Level, Rng};
 use crate::real::Real;
 use crate::report::{list, quote};
-use crate::ulp::{Number, error_in_ulps};
+use crate::ulp::{Expect, Number, error_in_ulps};
 use crate::wide::Wide;
 pub use case::Case;
 use lossprep::Backend;
@@ -154,13 +154,23 @@ impl Line {
         if errors.len() != outputs.len() {
             self.fail(format!("{} numbers where {} are due: {case:?}", outputs.len(), errors.len()));
         }
+        let mut worst: Option<(usize, f64)> = None;
         for (index, &(error, limit)) in errors.iter().enumerate() {
             let gradient = usize::from(limit > 2.0);
-            self.max_ulps[gradient] = self.max_ulps[gradient].max(error);
-            if error > limit {
-                let (got, bits) = (outputs[index], outputs[index].bits());
-                self.fail(format!("{error:.3} ULP at number {index}, {got:e} ({bits:#x}): {case:?}"));
+            if limit.is_finite() {
+                self.max_ulps[gradient] = self.max_ulps[gradient].max(error);
             }
+            if error > limit && worst.is_none_or(|(_, most)| error > most) {
+                worst = Some((index, error));
+            }
+        }
+        if let Some((index, error)) = worst {
+            let truth = &case.truths::<Big>()[index];
+            let (got, bits, measure) = (outputs[index], outputs[index].bits(), truth.measure.to_f64());
+            let due = Expect::Value(truth.value.clone()).about();
+            self.fail(format!(
+                "{error:.4e} ULP of {measure:e} at number {index}, {got:e} ({bits:#x}) for {due}: {case:?}"
+            ));
         }
     }
 }

@@ -97,8 +97,8 @@ fn round<T: Number>(values: &mut [f64]) {
     values.iter_mut().for_each(|v| *v = T::round_from(*v).exact_f64());
 }
 
-fn option<T>(rng: &mut Rng, value: T) -> Option<T> {
-    (rng.below(3) == 0).then_some(value)
+fn option<T>(rng: &mut Rng, value: impl FnOnce(&mut Rng) -> T) -> Option<T> {
+    (rng.below(3) == 0).then(|| value(rng))
 }
 
 impl Case {
@@ -141,10 +141,10 @@ impl Case {
         let to_shares = matches!(loss, Loss::KlDiv) || loss == Loss::CrossEntropy && rng.below(3) == 0;
         let z_loss = if rng.below(3) == 0 { rng.pick(&[1e-4, 0.01, 1.0]) } else { 0.0 };
         let mut setting = Setting {
-            weights: option(rng, (0..len).map(|_| rng.unit() * 3.0).collect()),
+            weights: option(rng, |rng| (0..len).map(|_| rng.unit() * 3.0).collect()),
             smoothing: if rng.below(3) == 0 { rng.pick(&[0.1, 0.5, 1.0]) } else { 0.0 },
             z_loss,
-            softcap: option(rng, rng.pick(&[5.0, 30.0, 50.0])),
+            softcap: option(rng, |rng| rng.pick(&[5.0, 30.0, 50.0])),
             temperature: rng.pick(&[1.0, 1.0, 0.7, 3.0]),
             gamma: rng.pick(&[0.0, 0.5, 1.0, 2.0, 2.0, 3.7, 5.0]),
             margin: rng.pick(&[0.0, 0.2, 1.0]),
@@ -156,9 +156,9 @@ impl Case {
                 _ => Some(Guard::Max(1e-12)),
             },
             lo: rng.pick(&[0.0, 25.0, -3.0, -1.0]),
-            hi: rng.pick(&[1.0, 346.0, 7.0]).max(26.0),
+            hi: rng.pick(&[26.0, 346.0, 70.0]),
         };
-        if setting.guard.is_none() {
+        if metric && setting.guard.is_none() {
             // Without a guard the rows are what they are: near unit length here.
             for tensor in &mut inputs {
                 for row in tensor.chunks_mut(len) {

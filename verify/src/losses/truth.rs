@@ -17,6 +17,11 @@ fn total<R: Real>(terms: impl Iterator<Item = R>) -> R {
     terms.collect::<Sum<R>>().total()
 }
 
+/// Whether a difference is too small beside its terms for its sign to be known.
+fn near_zero<R: Real>(v: &R, terms: &R) -> bool {
+    v.abs().sub(&terms.mul_pow2(-90)).signum() <= 0
+}
+
 /// Losses and gradients in the order of [`Case::run`], filled row by row.
 struct Results<R> {
     losses: Vec<Truth<R>>,
@@ -108,7 +113,7 @@ impl Case {
         let weight = |i: usize| if self.loss == Loss::KlDiv { R::one() } else { self.weight(i) };
         let shares: Vec<R> = (0..n)
             .map(|i| {
-                let own = match &self.goal {
+                let own: R = match &self.goal {
                     Goal::Classes(classes) => real(f64::from(classes[row] == i)),
                     Goal::Shares(q) => real(q[row * n + i]),
                 };
@@ -289,7 +294,7 @@ impl Case {
         let loss = to_near.sub(&to_far).add(&margin);
         let active = loss.signum() > 0;
         let measure = to_near.add(&to_far).add(&margin.abs());
-        results.loss(if active { loss } else { R::zero() }, measure);
+        results.loss(if active { loss } else { R::zero() }, measure.clone());
         let over = |d: &R, by: &R| if active && by.signum() > 0 { d.div(by) } else { R::zero() };
         let steps: Vec<(R, R)> =
             near.iter().zip(&far).map(|(n, f)| (over(n, &to_near), over(f, &to_far))).collect();
@@ -304,8 +309,14 @@ impl Case {
                 sizes[tensor].push(size);
             }
         }
+        // At the kink either gradient is right.
+        let edge = near_zero(&to_near.sub(&to_far).add(&margin), &measure);
         for tensor in 0..3 {
             self.back(tensor, &units[tensor], &h[tensor], &sizes[tensor], self.upstream[row], results);
+            if edge {
+                let start = results.grads[tensor].len() - self.len;
+                results.grads[tensor][start..].iter_mut().for_each(|t| t.limit = f64::INFINITY);
+            }
         }
     }
 
