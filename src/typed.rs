@@ -122,6 +122,7 @@ macro_rules! wrapper {
             )?
         }
 
+        #[diagnostic::do_not_recommend]
         impl<T: Element, V: AsRef<[T]>> $trait<T> for $name<T, V> {
             fn values(&self) -> &[T] {
                 $name::values(self)
@@ -136,6 +137,7 @@ macro_rules! wrapper {
             )?
         }
 
+        #[diagnostic::do_not_recommend]
         impl<T: Element, V: AsRef<[T]>> $trait<T> for &$name<T, V> {
             fn values(&self) -> &[T] {
                 $name::values(self)
@@ -381,6 +383,15 @@ impl<T: Element, V: AsRef<[T]>> Ranged<T, V> {
     }
 }
 
+/// `Err` unless two tensors have their rows in the same places.
+fn check_same(a: Layout, b: Layout) -> Result<(), Error> {
+    if a == b {
+        Ok(())
+    } else {
+        Err(Error::Parameter { name: "layout", requirement: "the same for all tensors" })
+    }
+}
+
 /// Probabilities of logits, into `out`, as [`crate::softmax`].
 ///
 /// # Errors
@@ -473,6 +484,7 @@ pub fn soft_cross_entropy<T: Element>(
     options: &CrossEntropyOptions<'_, T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    check_same(x.layout(), target.layout())?;
     crate::cross_entropy(x.values(), Target::Probabilities(target.values()), x.layout(), options, losses)
 }
 
@@ -488,6 +500,7 @@ pub fn soft_cross_entropy_with_grad<T: Element>(
     losses: &mut [T],
     grad: &mut [T],
 ) -> Result<(), Error> {
+    check_same(x.layout(), target.layout())?;
     let target = Target::Probabilities(target.values());
     crate::cross_entropy_with_grad(x.values(), target, upstream, x.layout(), options, losses, grad)
 }
@@ -516,6 +529,7 @@ pub fn kl_div<T: Element>(
     temperature: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    check_same(x.layout(), target.layout())?;
     crate::kl_div(x.values(), target.values(), temperature, x.layout(), losses)
 }
 
@@ -556,6 +570,8 @@ pub fn triplet_margin<T: Element>(
     margin: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    check_same(anchor.layout(), positive.layout())?;
+    check_same(anchor.layout(), negative.layout())?;
     let [a, p, n] = [anchor.values(), positive.values(), negative.values()];
     crate::triplet_margin(a, p, n, margin, None, anchor.layout(), losses)
 }
@@ -571,6 +587,7 @@ pub fn cosine_embedding<T: Element>(
     margin: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    check_same(first.layout(), second.layout())?;
     crate::cosine_embedding(first.values(), second.values(), similar, margin, None, first.layout(), losses)
 }
 
@@ -585,6 +602,7 @@ pub fn info_nce<T: Element>(
     losses: &mut [T],
     workspace: &mut [f64],
 ) -> Result<(), Error> {
+    check_same(queries.layout(), keys.layout())?;
     let (x, y) = (queries.values(), keys.values());
     crate::info_nce(x, y, temperature, None, queries.layout(), losses, workspace)
 }
