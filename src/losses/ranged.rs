@@ -144,7 +144,7 @@ operations! {
     /// use lossprep::{Range, scaled_sigmoid_mse};
     /// let mut losses = [0.0_f32; 2];
     /// scaled_sigmoid_mse(&[0.0, 40.0], &[2.0, 10.0], Range::new(0.0, 10.0)?, &mut losses)?;
-    /// assert_eq!(losses, [9.0, 1.8048513e-33]); // (10·σ(−40))²
+    /// assert_eq!(losses, [9.0, 1.8048515e-33]); // (10·σ(−40))²
     /// # Ok::<(), lossprep::Error>(())
     /// ```
     /// # Source
