@@ -112,44 +112,27 @@ macro_rules! wrapper {
         #[doc = concat!("[`", stringify!($name), "`], or a reference to it.")]
         #[diagnostic::on_unimplemented(message = $message, label = $label, note = $note)]
         pub trait $trait<T> {
-            /// The numbers.
-            fn values(&self) -> &[T];
-            /// Which of them make a row.
-            fn layout(&self) -> Layout;
-            $(
-                /// What goes with the numbers.
-                fn $field(&self) -> $type;
-            )?
+            /// The same over a slice.
+            fn view(&self) -> $name<T, &[T]>;
         }
 
         #[diagnostic::do_not_recommend]
         impl<T: Element, V: AsRef<[T]>> $trait<T> for $name<T, V> {
-            fn values(&self) -> &[T] {
-                $name::values(self)
-            }
-            fn layout(&self) -> Layout {
-                self.layout
-            }
-            $(
-                fn $field(&self) -> $type {
-                    self.$field
+            fn view(&self) -> $name<T, &[T]> {
+                $name {
+                    values: self.values.as_ref(),
+                    layout: self.layout,
+                    $($field: self.$field,)?
+                    element: PhantomData,
                 }
-            )?
+            }
         }
 
         #[diagnostic::do_not_recommend]
         impl<T: Element, V: AsRef<[T]>> $trait<T> for &$name<T, V> {
-            fn values(&self) -> &[T] {
-                $name::values(self)
+            fn view(&self) -> $name<T, &[T]> {
+                (**self).view()
             }
-            fn layout(&self) -> Layout {
-                self.layout
-            }
-            $(
-                fn $field(&self) -> $type {
-                    self.$field
-                }
-            )?
         }
     };
 }
@@ -400,6 +383,7 @@ pub fn softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
     x: impl IsLogits<T>,
     mut out: V,
 ) -> Result<Probabilities<T, V>, Error> {
+    let x = x.view();
     crate::softmax_with(x.values(), x.layout(), &SoftmaxOptions::new(), out.as_mut())?;
     Ok(Probabilities { values: out, layout: x.layout(), element: PhantomData })
 }
@@ -412,6 +396,7 @@ pub fn log_softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
     x: impl IsLogits<T>,
     mut out: V,
 ) -> Result<LogProbabilities<T, V>, Error> {
+    let x = x.view();
     crate::log_softmax(x.values(), x.layout(), out.as_mut())?;
     Ok(LogProbabilities { values: out, layout: x.layout(), element: PhantomData })
 }
@@ -455,6 +440,7 @@ pub fn cross_entropy<T: Element>(
     options: &CrossEntropyOptions<'_, T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
     crate::cross_entropy(x.values(), Target::Classes(classes), x.layout(), options, losses)
 }
 
@@ -470,6 +456,7 @@ pub fn cross_entropy_with_grad<T: Element>(
     losses: &mut [T],
     grad: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
     let target = Target::Classes(classes);
     crate::cross_entropy_with_grad(x.values(), target, upstream, x.layout(), options, losses, grad)
 }
@@ -484,6 +471,8 @@ pub fn soft_cross_entropy<T: Element>(
     options: &CrossEntropyOptions<'_, T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
+    let target = target.view();
     check_same(x.layout(), target.layout())?;
     crate::cross_entropy(x.values(), Target::Probabilities(target.values()), x.layout(), options, losses)
 }
@@ -500,6 +489,8 @@ pub fn soft_cross_entropy_with_grad<T: Element>(
     losses: &mut [T],
     grad: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
+    let target = target.view();
     check_same(x.layout(), target.layout())?;
     let target = Target::Probabilities(target.values());
     crate::cross_entropy_with_grad(x.values(), target, upstream, x.layout(), options, losses, grad)
@@ -516,6 +507,7 @@ pub fn focal_loss<T: Element>(
     options: &ClassOptions<'_, T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
     crate::focal_loss(x.values(), classes, gamma, x.layout(), options, losses)
 }
 
@@ -529,6 +521,8 @@ pub fn kl_div<T: Element>(
     temperature: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
+    let target = target.view();
     check_same(x.layout(), target.layout())?;
     crate::kl_div(x.values(), target.values(), temperature, x.layout(), losses)
 }
@@ -543,6 +537,7 @@ pub fn binary_cross_entropy_with_logits<T: Element>(
     pos_weight: Option<&[T]>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let x = x.view();
     crate::binary_cross_entropy_with_logits(x.values(), target, pos_weight, x.layout(), losses)
 }
 
@@ -556,6 +551,7 @@ pub fn nll<T: Element>(
     options: &ClassOptions<'_, T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let log_p = log_p.view();
     crate::nll(log_p.values(), classes, log_p.layout(), options, losses)
 }
 
@@ -570,6 +566,9 @@ pub fn triplet_margin<T: Element>(
     margin: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let anchor = anchor.view();
+    let positive = positive.view();
+    let negative = negative.view();
     check_same(anchor.layout(), positive.layout())?;
     check_same(anchor.layout(), negative.layout())?;
     let [a, p, n] = [anchor.values(), positive.values(), negative.values()];
@@ -587,6 +586,8 @@ pub fn cosine_embedding<T: Element>(
     margin: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let first = first.view();
+    let second = second.view();
     check_same(first.layout(), second.layout())?;
     crate::cosine_embedding(first.values(), second.values(), similar, margin, None, first.layout(), losses)
 }
@@ -602,6 +603,8 @@ pub fn info_nce<T: Element>(
     losses: &mut [T],
     workspace: &mut [f64],
 ) -> Result<(), Error> {
+    let queries = queries.view();
+    let keys = keys.view();
     check_same(queries.layout(), keys.layout())?;
     let (x, y) = (queries.values(), keys.values());
     crate::info_nce(x, y, temperature, None, queries.layout(), losses, workspace)
@@ -617,6 +620,7 @@ pub fn nt_xent<T: Element>(
     losses: &mut [T],
     workspace: &mut [f64],
 ) -> Result<(), Error> {
+    let views = views.view();
     crate::nt_xent(views.values(), temperature, None, views.layout(), losses, workspace)
 }
 
@@ -629,6 +633,7 @@ pub fn scaled_sigmoid_mse<T: Element>(
     target: impl IsRanged<T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let target = target.view();
     crate::scaled_sigmoid_mse(raw, target.values(), target.range(), losses)
 }
 
@@ -642,6 +647,7 @@ pub fn scaled_sigmoid_huber<T: Element>(
     delta: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let target = target.view();
     crate::scaled_sigmoid_huber(raw, target.values(), delta, target.range(), losses)
 }
 
@@ -654,5 +660,6 @@ pub fn scaled_sigmoid_l1<T: Element>(
     target: impl IsRanged<T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
+    let target = target.view();
     crate::scaled_sigmoid_l1(raw, target.values(), target.range(), losses)
 }

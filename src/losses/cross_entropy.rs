@@ -327,7 +327,7 @@ impl<T: Element + WideElement> Problem<'_, T> {
         if t == T::one() {
             return gap;
         }
-        let s = gap.round().s;
+        let s = gap.backend();
         let gap = gap / Wide::splat(s, t);
         if t > T::one() { gap * Wide::splat(s, (T::HALF * T::HALF).recip()) } else { gap }
     }

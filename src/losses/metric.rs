@@ -29,8 +29,7 @@ struct Triplets<'a, T> {
     margin: T,
     guard: Option<NormGuard<T>>,
     losses: &'a mut [T],
-    /// Upstream and the three gradients.
-    gradient: Option<(&'a [T], [&'a mut [T]; 3])>,
+    gradient: Gradients<'a, T, 3>,
 }
 
 /// 1/v, 0 for 0.
@@ -40,10 +39,14 @@ fn reciprocal<T: WideElement, S: Simd>(s: S, v: Wide<T, S>) -> Wide<T, S> {
     Wide::select(none, Wide::zero(s), Wide::splat(s, T::one()) / v)
 }
 
-/// Fills a row.
-#[inline(always)]
-fn fill<T: Copy>(place: Row, data: &mut [T], value: T) {
-    (0..place.len).for_each(|i| data[place.index(i)] = value);
+/// An upstream gradient for each row, and a gradient for each tensor.
+type Gradients<'a, T, const N: usize> = Option<(&'a [T], [&'a mut [T]; N])>;
+
+/// Gradients of a row that are all the same number.
+fn fill<T: Copy, const N: usize>(place: Row, gradient: &mut Gradients<'_, T, N>, value: T) {
+    for grad in gradient.iter_mut().flat_map(|(_, grads)| grads) {
+        (0..place.len).for_each(|i| grad[place.index(i)] = value);
+    }
 }
 
 /// The first lane, canonical, and whether the number is positive, whatever it rounds to.
@@ -75,12 +78,7 @@ impl<T: Element + WideElement> Triplets<'_, T> {
         ];
         let [Some(anchor), Some(positive), Some(negative)] = &units else {
             self.losses[row] = <T as Lane>::NAN;
-            if let Some((_, grads)) = &mut self.gradient {
-                for grad in grads {
-                    fill(place, grad, <T as Lane>::NAN);
-                }
-            }
-            return;
+            return fill(place, &mut self.gradient, <T as Lane>::NAN);
         };
         let [near, far] = sums(
             s,
@@ -95,13 +93,10 @@ impl<T: Element + WideElement> Triplets<'_, T> {
         let (near, far) = (near.sqrt(), far.sqrt());
         let (loss, active) = number(near - far + Wide::splat(s, self.margin));
         self.losses[row] = if active { loss } else { T::zero() };
-        let Some((upstream, grads)) = &mut self.gradient else { return };
         if !active {
-            for grad in grads {
-                fill(place, grad, T::zero());
-            }
-            return;
+            return fill(place, &mut self.gradient, T::zero());
         }
+        let Some((upstream, grads)) = &mut self.gradient else { return };
         let (near, far) = (reciprocal(s, near), reciprocal(s, far));
         let zero = Wide::zero(s);
         // Of each: (u − v)·near − (u − w)·far, with the rows v and w and their factors.
@@ -133,8 +128,7 @@ struct Pairs<'a, T> {
     margin: T,
     guard: Option<NormGuard<T>>,
     losses: &'a mut [T],
-    /// Upstream and the two gradients.
-    gradient: Option<(&'a [T], [&'a mut [T]; 2])>,
+    gradient: Gradients<'a, T, 2>,
 }
 
 impl<T: Element + WideElement> Op for Pairs<'_, T> {
@@ -155,12 +149,7 @@ impl<T: Element + WideElement> Pairs<'_, T> {
         let units = [Unit::of(s, place, x, self.guard), Unit::of(s, place, y, self.guard)];
         let [Some(first), Some(second)] = &units else {
             self.losses[row] = <T as Lane>::NAN;
-            if let Some((_, grads)) = &mut self.gradient {
-                for grad in grads {
-                    fill(place, grad, <T as Lane>::NAN);
-                }
-            }
-            return;
+            return fill(place, &mut self.gradient, <T as Lane>::NAN);
         };
         let similar = self.similar[row];
         // Of two rows of length 1.
@@ -182,13 +171,10 @@ impl<T: Element + WideElement> Pairs<'_, T> {
         });
         let active = similar || positive;
         self.losses[row] = if active { loss } else { T::zero() };
-        let Some((upstream, grads)) = &mut self.gradient else { return };
         if !active {
-            for grad in grads {
-                fill(place, grad, T::zero());
-            }
-            return;
+            return fill(place, &mut self.gradient, T::zero());
         }
+        let Some((upstream, grads)) = &mut self.gradient else { return };
         let rows = [(x, first), (y, second)];
         // The part of a gradient along u leaves no trace where u has length 1.
         let (own, sign) = match (exact, similar) {

@@ -32,6 +32,8 @@ pub trait WideElement: Dot {
     /// As little and as much as a lift may be.
     const LIFTS: [Self; 2];
 
+    /// The backend of the registers.
+    fn backend<S: Simd>(a: Self::Acc<S>) -> S;
     fn exact<S: Simd>(v: Vector<Self, S>) -> Self::Acc<S>
     where
         Self: Sized;
@@ -105,6 +107,10 @@ impl WideElement for f32 {
     const FLAT: Self = -80.0;
     const LIFTS: [Self; 2] = [0.0; 2];
 
+    #[inline(always)]
+    fn backend<S: Simd>(a: Halves<S>) -> S {
+        a[0].s
+    }
     #[inline(always)]
     fn exact<S: Simd>(v: Vector<f32, S>) -> Halves<S> {
         v.widen()
@@ -237,6 +243,10 @@ impl WideElement for f64 {
     const LIFTS: [Self; 2] = [64.0, 1000.0];
 
     #[inline(always)]
+    fn backend<S: Simd>(a: Word<f64, S>) -> S {
+        a.hi.s
+    }
+    #[inline(always)]
     fn exact<S: Simd>(v: Vector<f64, S>) -> Word<f64, S> {
         Word::exact(v)
     }
@@ -366,28 +376,20 @@ impl<T: WideElement, S: Simd> Clone for Wide<T, S> {
 impl<T: WideElement, S: Simd> Copy for Wide<T, S> {}
 
 macro_rules! operator {
-    ($trait:ident, $method:ident, |$a:ident, $b:ident| $value:expr) => {
+    ($trait:ident, $method:ident, $how:ident, $op:ident) => {
         impl<T: WideElement, S: Simd> $trait for Wide<T, S> {
             type Output = Self;
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                let ($a, $b) = (self.0, other.0);
-                Self($value)
+                self.backend().$how($op(self, other))
             }
         }
     };
 }
-operator!(Add, add, |a, b| T::sum::<S>(a, b));
-operator!(Sub, sub, |a, b| T::sum::<S>(a, T::negative::<S>(b)));
-operator!(Mul, mul, |a, b| T::product::<S>(a, b));
-
-impl<T: WideElement, S: Simd> Div for Wide<T, S> {
-    type Output = Self;
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        self.round().s.apart(Quotient(self, other))
-    }
-}
+operator!(Add, add, near, Total);
+operator!(Sub, sub, near, Difference);
+operator!(Mul, mul, near, Product);
+operator!(Div, div, apart, Quotient);
 
 impl<T: WideElement, S: Simd> Neg for Wide<T, S> {
     type Output = Self;
@@ -398,6 +400,11 @@ impl<T: WideElement, S: Simd> Neg for Wide<T, S> {
 }
 
 impl<T: WideElement, S: Simd> Wide<T, S> {
+    #[inline(always)]
+    pub(crate) fn backend(self) -> S {
+        T::backend(self.0)
+    }
+
     #[inline(always)]
     pub(crate) fn exact(v: Vector<T, S>) -> Self {
         Self(T::exact(v))
@@ -453,23 +460,23 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
 
     #[inline(always)]
     pub(crate) fn tanh(self) -> Self {
-        self.round().s.apart(Tanh(self, ()))
+        self.backend().apart(Tanh(self, ()))
     }
 
     #[inline(always)]
     pub(crate) fn ln_1p(self) -> Self {
-        self.round().s.apart(Ln1p(self, ()))
+        self.backend().apart(Ln1p(self, ()))
     }
 
     #[inline(always)]
     pub(crate) fn ln(self) -> Self {
-        self.round().s.apart(Ln(self, ()))
+        self.backend().apart(Ln(self, ()))
     }
 
     /// self^y, self and y ≥ 0; 0⁰ is 1.
     #[inline(always)]
     pub(crate) fn pow(self, y: T) -> Self {
-        self.round().s.apart(Pow(self, y))
+        self.backend().apart(Pow(self, y))
     }
 
     #[inline(always)]
@@ -480,7 +487,7 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     /// self·2^exponent, an integer in −2000 … 2000; f64 alone has exponents that are not 0.
     #[inline(always)]
     pub(crate) fn scale(self, exponent: Vector<T, S>) -> Self {
-        Self(T::scale(self.0, exponent))
+        self.backend().apart(Scaled(self, exponent))
     }
 
     /// The sum over the lanes, in all lanes.
@@ -490,7 +497,7 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     }
 }
 
-/// Functions that are out of line: inlined everywhere they would make most of the library.
+/// What is out of line, where the backend has it so: inlined everywhere it would make most of the library.
 macro_rules! apart {
     ($($name:ident($argument:ty): |$x:ident, $y:ident| $body:block)*) => {$(
         struct $name<T: WideElement, S: Simd>(Wide<T, S>, $argument);
@@ -507,6 +514,14 @@ macro_rules! apart {
 }
 
 apart! {
+    Total(Wide<T, S>): |a, b| { Wide(T::sum::<S>(a.0, b.0)) }
+
+    Difference(Wide<T, S>): |a, b| { Wide(T::sum::<S>(a.0, T::negative::<S>(b.0))) }
+
+    Product(Wide<T, S>): |a, b| { Wide(T::product::<S>(a.0, b.0)) }
+
+    Scaled(Vector<T, S>): |a, exponent| { Wide(T::scale(a.0, exponent)) }
+
     Quotient(Wide<T, S>): |a, b| { Wide(T::quotient::<S>(a.0, b.0)) }
 
     Exp(Vector<T, S>): |x, lift| {
@@ -558,7 +573,7 @@ pub(crate) fn sums<T: WideElement, S: Simd, const N: usize>(
     for j in 0..steps {
         let terms = terms(j);
         for n in 0..N {
-            accs[n][j % ways] = T::sum::<S>(accs[n][j % ways], terms[n].0);
+            accs[n][j % ways] = (Wide(accs[n][j % ways]) + terms[n]).0;
         }
     }
     let mut totals = [Wide::zero(s); N];

@@ -247,3 +247,64 @@ pub fn table(lines: &[Line]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_gives_as_many_numbers_as_the_oracle_and_a_wrong_one_is_found() {
+        let kernels = Backend::Portable.try_get().expect("it runs everywhere");
+        let mut rng = Rng::new(7);
+        for loss in Loss::ALL {
+            for _ in 0..20 {
+                let case = Case::random::<f32>(loss, &mut rng);
+                let mut outputs = case.run::<f32>(kernels, false);
+                let truths = case.truths::<Wide>();
+                assert_eq!(outputs.len(), truths.len(), "{case:?}");
+                let holds =
+                    |outputs: &[f32]| judge(outputs, &truths).iter().all(|(error, limit)| error <= limit);
+                assert!(holds(&outputs), "{case:?}");
+                let Some(largest) = (0..outputs.len()).find(|&i| {
+                    truths[i].limit.is_finite()
+                        && outputs[i].abs() > 1e-20
+                        && truths[i].measure.to_f64() < 1.5 * f64::from(outputs[i].abs())
+                }) else {
+                    continue;
+                };
+                outputs[largest] *= 1.0 + 1e-5;
+                assert!(!holds(&outputs), "{case:?}");
+                outputs[largest] = f32::NAN;
+                assert!(!holds(&outputs), "{case:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_tiers_agree() {
+        let mut rng = Rng::new(8);
+        for loss in Loss::ALL {
+            for _ in 0..3 {
+                let case = Case::random::<f64>(loss, &mut rng);
+                let (first, second) = (case.truths::<Wide>(), case.truths::<Big>());
+                for (a, b) in first.iter().zip(&second) {
+                    let (a, b) = (a.value.to_f64(), b.value.to_f64());
+                    assert!(a == b || (a - b).abs() <= 1e-15 * a.abs().max(b.abs()), "{a:e} {b:e}: {case:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_breaks_the_line() {
+        let mut line = check::<f32>(Loss::Nll, &[], Level::Quick, 1);
+        assert!(table(&[line.clone()]).contains("holds"));
+        line.fail("off".into());
+        let report = table(&[line.clone()]);
+        assert!(
+            report.contains("BROKEN")
+                && report.contains("off")
+                && line.json().contains("\"failures\": [\"off\"]")
+        );
+    }
+}
