@@ -11,10 +11,10 @@ use support::{Network, Rng, Table, bar, plot};
 
 const CLASSES: usize = 10;
 const DIMENSIONS: usize = 16;
-const EPOCHS: usize = 12;
+const EPOCHS: usize = 30;
 /// Steps of an epoch, each of one pair of every class.
 const STEPS: usize = 120;
-const RATE: f32 = 0.02;
+const RATE: f32 = 0.005;
 const TEMPERATURE: f32 = 0.1;
 
 /// The share of held-out digits whose nearest neighbour among those learned from has their class: nearest by the
