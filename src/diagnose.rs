@@ -307,7 +307,7 @@ pub fn unit_vectors<T: Element>(x: &[T], layout: Layout) -> Result<Vec<Finding>,
     check_len("x", layout.elements(), x.len())?;
     let mut findings = Vec::new();
     not_finite(x, &mut findings, |_| false);
-    let wrong = |r: usize| !((norm(x, layout, r) - 1.0).abs() <= CLOSE);
+    let wrong = |r: usize| (norm(x, layout, r) - 1.0).abs() > CLOSE;
     if findings.is_empty()
         && let Some((rows, first)) = count((0..layout.row_count()).map(wrong))
     {

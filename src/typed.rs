@@ -201,7 +201,8 @@ fn check_rows<T: Element>(
 
 /// Whether a number computed with some rounding is that far from what it should be, or NaN.
 fn differs<T: Element>(value: f64, from: f64, by: T) -> bool {
-    !((value - from).abs() <= by.to_f64().unwrap_or(0.0))
+    let distance = (value - from).abs();
+    distance.is_nan() || distance > by.to_f64().unwrap_or(0.0)
 }
 
 fn wide<T: Element>(value: T) -> f64 {
@@ -302,7 +303,8 @@ impl<T: Element, V: AsRef<[T]>> LogProbabilities<T, V> {
     pub fn new(values: V, layout: Layout) -> Result<Self, Error> {
         check_rows(values.as_ref(), layout, "hold numbers up to 0 whose exponentials sum to 1", |row| {
             let mut outside = false;
-            let sum: f64 = row.inspect(|&p| outside |= !(p <= T::zero())).map(|p| exp(wide(p))).sum();
+            let sum: f64 =
+                row.inspect(|&p| outside |= p.is_nan() || p > T::zero()).map(|p| exp(wide(p))).sum();
             outside || differs(sum, 1.0, tolerance::<T>())
         })?;
         Ok(Self { values, layout, element: PhantomData })

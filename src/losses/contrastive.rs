@@ -289,7 +289,7 @@ fn check<T: Element>(
 
 /// NT-Xent's rows come in two halves.
 fn check_halves(layout: Layout) -> Result<(), Error> {
-    if layout.row_count() % 2 == 0 {
+    if layout.row_count().is_multiple_of(2) {
         Ok(())
     } else {
         Err(Error::Parameter { name: "layout", requirement: "of an even number of rows" })

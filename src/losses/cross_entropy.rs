@@ -14,11 +14,13 @@
 //!   F = w_t·((1 − p_t)^γ + γ·p_t·(1 − p_t)^(γ−1)·(L − z_t)).
 //!
 //! # Algorithm
-//! 1. The two largest elements m ≥ m₂. 2. others = Σ exp(z_j − z(m₂)) without the maximum, so that it keeps its
-//! relative accuracy however small it is beside exp z(m); Σ v_j·(z(m) − z_j), all terms of one sign; Σ v_j without
-//! the maximum. 3. With c = others·exp(z(m₂) − z(m)): L − z(m) = log1p c, p at the maximum is 1/(1 + c) and what
-//! it lacks of 1 is c/(1 + c). 4. The gradient; at the maximum p·V − v is (V − v) − V·(1 − p), neither
-//! difference formed by subtraction. A confident row keeps all its digits.
+//! 1. The two largest elements m ≥ m₂.
+//! 2. others = Σ exp(z_j − z(m₂)) without the maximum, so that it keeps its relative accuracy however small it is
+//!    beside exp z(m); Σ v_j·(z(m) − z_j), all terms of one sign; Σ v_j without the maximum.
+//! 3. With c = others·exp(z(m₂) − z(m)): L − z(m) = log1p c, p at the maximum is 1/(1 + c) and what it lacks of 1
+//!    is c/(1 + c).
+//! 4. The gradient; at the maximum p·V − v is (V − v) − V·(1 − p), neither difference formed by subtraction. A
+//!    confident row keeps all its digits.
 //!
 //! All in registers of twice the precision ([`Wide`]), rounded once. The gradient may overwrite the logits: the
 //! last pass reads an element before it writes it.

@@ -228,7 +228,8 @@ pub fn check<T: Number>(loss: Loss, backends: &[Backend], level: Level, seed: u6
 /// The section of the report.
 pub fn table(lines: &[Line]) -> String {
     let mut out = format!(
-        "\nlosses                             type     outputs 2nd tier value ULP grad ULP  same bits  differences  verdict\n"
+        "\n{:<34} {:<4} {:>11} {:>8} {:>9} {:>8} {:>10} {:>12}  verdict\n",
+        "losses", "type", "outputs", "2nd tier", "value ULP", "grad ULP", "same bits", "differences"
     );
     for line in lines {
         let verdict = if line.failures.is_empty() { "holds" } else { "BROKEN" };
