@@ -33,7 +33,7 @@ pub fn softmax<T: Float + Sum>(x: &[T], out: &mut [T]) {
     }
 }
 
-/// The gradient of −log softmax(x)[class], and that loss.
+/// The gradient of the class's −log softmax(x), and that loss.
 pub fn cross_entropy<T: Float + Sum>(x: &[T], class: usize, out: &mut [T]) {
     softmax(x, out);
     std::hint::black_box(-out[class].ln());
