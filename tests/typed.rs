@@ -80,12 +80,12 @@ fn a_wrapper_costs_nothing_and_gives_the_bits_of_the_plain_call() {
     let target = lossprep::Target::Classes(&[0, 2]);
     lossprep::cross_entropy(&x, target, layout, &options, &mut plain).unwrap();
     assert_eq!(typed_losses, plain);
-    let p = typed::softmax(&logits, [0.0; 6]).unwrap();
-    typed::kl_div(&logits, &p, 1.0, &mut plain).unwrap();
+    let p = typed::softmax(logits, [0.0; 6]).unwrap();
+    typed::kl_div(logits, p, 1.0, &mut plain).unwrap();
     assert!(plain.iter().all(|l| l.abs() < 1e-15));
     // Two layouts of the same size are still two.
     let turned = UnitVectors::new_unchecked(x, Layout::rows(3, 2).unwrap()).unwrap();
     let unit = UnitVectors::new_unchecked(x, layout).unwrap();
-    let refused = typed::triplet_margin(&unit, &turned, &unit, 0.2, &mut plain);
+    let refused = typed::triplet_margin(unit, turned, unit, 0.2, &mut plain);
     assert!(matches!(refused, Err(Error::Parameter { name: "layout", .. })));
 }
