@@ -31,9 +31,10 @@
 
 use super::row::Row;
 use super::wide::{Lifted, Wide, WideElement, canonical, sums};
-use crate::dispatch::operations;
+use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
 use crate::error::check_len;
+use crate::kernels::softmax::{CrossEntropy, Factors, needs_care};
 use crate::simd::{Op, Simd, Vector};
 use crate::{Element, Error, Layout};
 
@@ -97,8 +98,15 @@ impl<'a, T: Element> ClassOptions<'a, T> {
         Ok(())
     }
 
+    #[inline(always)]
     fn weight(&self, class: usize) -> T {
         self.weights.map_or_else(T::one, |w| w[class])
+    }
+
+    /// The same, 1 for an index to ignore that is no class.
+    #[inline(always)]
+    fn weight_or_one(&self, class: usize) -> T {
+        self.weights.and_then(|w| w.get(class).copied()).unwrap_or_else(T::one)
     }
 
     fn check_weights(&self, layout: Layout) -> Result<(), Error> {
@@ -309,7 +317,33 @@ enum Outcome<T: WideElement, S: Simd> {
     Finite(Vector<T, S>, State<T, S>),
 }
 
+impl<T: WideElement, S: Simd> Outcome<T, S> {
+    #[inline(always)]
+    fn loss(&self) -> T {
+        match self {
+            Self::Ignored => T::zero(),
+            Self::Undefined => <T as Lane>::NAN,
+            Self::Finite(loss, _) => loss.to_array().as_ref()[0],
+        }
+    }
+}
+
 impl<T: Element + WideElement> Problem<'_, T> {
+    /// The loss of a row, whose logits the gradient overwrites.
+    #[inline(always)]
+    fn row<S: Simd>(&self, s: S, data: &mut [T], upstream: T, row: usize) -> T {
+        let outcome = self.outcome(s, data, row);
+        let loss = outcome.loss();
+        match outcome {
+            Outcome::Finite(_, state) => self.gradient(s, &state, upstream, data, row),
+            _ => {
+                let place = Row::of(self.layout, row);
+                (0..place.len).for_each(|i| data[place.index(i)] = loss);
+            }
+        }
+        loss
+    }
+
     /// c·tanh(x/c), times a factor that leaves room for differences where a temperature above 1 brings them back.
     #[inline(always)]
     fn capped<S: Simd>(&self, x: Vector<T, S>) -> Wide<T, S> {
@@ -559,6 +593,147 @@ fn two_largest<T: Lane, S: Simd>(s: S, place: Row, x: &[T]) -> Option<[T; 2]> {
     Some(top)
 }
 
+/// The factor of each row's gradient: the upstream one times the weight of the class, NaN where it is ignored.
+struct RowFactors<'a, T> {
+    problem: Problem<'a, T>,
+    classes: &'a [usize],
+    upstream: &'a [T],
+}
+
+impl<T: Element> Factors<T> for RowFactors<'_, T> {
+    #[inline(always)]
+    fn factor(&self, row: usize) -> T {
+        let class = self.classes[row];
+        if self.problem.options.classes.ignore_index == Some(class) {
+            return <T as Lane>::NAN;
+        }
+        // A forward call has no upstream gradient.
+        let g = if self.upstream.is_empty() { T::one() } else { self.upstream[row] };
+        g * self.problem.options.classes.weight(class)
+    }
+}
+
+/// What a batch of classes without options needs beyond the softmax: rows that are left to be done, the gradient at
+/// the class, and weights.
+struct Finish<'a, T> {
+    factors: RowFactors<'a, T>,
+    /// Empty where only losses are asked for.
+    grad: &'a mut [T],
+    losses: &'a mut [T],
+}
+
+impl<T: Element + WideElement> Op for Finish<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { factors, grad, losses } = self;
+        let problem = &factors.problem;
+        for start in (0..losses.len()).step_by(T::LANES) {
+            let count = T::LANES.min(losses.len() - start);
+            let mut lanes = [T::array(T::zero()); 3];
+            for i in 0..count {
+                lanes[0].as_mut()[i] = losses[start + i];
+                lanes[1].as_mut()[i] = factors.factor(start + i);
+                lanes[2].as_mut()[i] = problem.options.classes.weight_or_one(factors.classes[start + i]);
+            }
+            let [loss, g, weight]: [Wide<T, S>; 3] = [
+                Wide::exact(Vector::load(s, &lanes[0])),
+                Wide::exact(Vector::load(s, &lanes[1])),
+                Wide::exact(Vector::load(s, &lanes[2])),
+            ];
+            // p − 1 at the class: as many digits as the loss has.
+            let at_class: T::Array = canonical(((-loss).exp_m1() * g).round()).to_array();
+            let weighted: T::Array = canonical(without_nothing(weight, loss).round()).to_array();
+            for i in 0..count {
+                let (row, class) = (start + i, factors.classes[start + i]);
+                let place = Row::of(problem.layout, row);
+                let factor = lanes[1].as_ref()[i];
+                if problem.options.classes.ignore_index == Some(class) {
+                    losses[row] = T::zero();
+                    if !grad.is_empty() {
+                        (0..place.len).for_each(|i| grad[place.index(i)] = T::zero());
+                    }
+                    continue;
+                }
+                let undefined = lanes[0].as_ref()[i].is_nan();
+                losses[row] = if undefined { <T as Lane>::NAN } else { weighted.as_ref()[i] };
+                if grad.is_empty() {
+                    continue;
+                }
+                if undefined || needs_care(factor) {
+                    problem.careful(s, grad, factors.upstream[row], row);
+                } else {
+                    grad[place.index(class)] = at_class.as_ref()[i];
+                }
+            }
+        }
+    }
+}
+
+impl<'a, T: Element + WideElement> Problem<'a, T> {
+    /// The classes, where softmax and little more does it.
+    fn simple(&self) -> Option<&'a [usize]> {
+        let CrossEntropyOptions { label_smoothing, z_loss, softcap, temperature, .. } = self.options;
+        let plain = label_smoothing == T::zero() && z_loss == T::zero() && softcap.is_none();
+        match self.target {
+            Target::Classes(classes) if plain && temperature == T::one() && self.kind == Kind::Plain => {
+                Some(classes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Losses, and the gradient for `upstream` in `grad`: of the logits `x`, or of those in `grad`.
+    fn solve(self, kernels: Kernels, x: Option<&[T]>, upstream: &[T], losses: &mut [T], grad: &mut [T]) {
+        let Some(classes) = self.simple() else {
+            let logits = match x {
+                Some(x) if upstream.is_empty() => Logits::Read(x),
+                _ => {
+                    if let Some(x) = x {
+                        grad.copy_from_slice(x);
+                    }
+                    Logits::Overwrite { data: grad, upstream }
+                }
+            };
+            return Task { problem: self, logits, losses }.on(kernels);
+        };
+        let source = x.unwrap_or(grad);
+        for (row, (loss, &class)) in losses.iter_mut().zip(classes).enumerate() {
+            let known = class < self.layout.len();
+            *loss = if known { source[Row::of(self.layout, row).index(class)] } else { T::zero() };
+        }
+        let factors = |problem| RowFactors { problem, classes, upstream };
+        let gradient = !upstream.is_empty();
+        let work = CrossEntropy { losses: &mut *losses, factors: factors(self), gradient };
+        work.run(kernels, self.layout, x, grad);
+        Finish { factors: factors(self), grad, losses }.on(kernels);
+    }
+
+    /// The gradient of one row, in the place of its logits, by the general method.
+    #[inline(always)]
+    fn careful<S: Simd>(&self, s: S, data: &mut [T], upstream: T, row: usize) {
+        s.apart(Careful { problem: *self, s, data, upstream, row });
+    }
+}
+
+/// [`Problem::careful`], out of line.
+struct Careful<'a, 'b, T, S> {
+    problem: Problem<'a, T>,
+    s: S,
+    data: &'b mut [T],
+    upstream: T,
+    row: usize,
+}
+
+impl<T: Element + WideElement, B: Simd> Op for Careful<'_, '_, T, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { problem, s, data, upstream, row } = self;
+        problem.row(s, data, upstream, row);
+    }
+}
+
 /// The logits of a call: to read, or to be overwritten by the gradient for an upstream one.
 enum Logits<'a, T> {
     Read(&'a [T]),
@@ -578,28 +753,10 @@ impl<T: Element + WideElement> Op for Task<'_, T> {
     fn run<S: Simd>(mut self, s: S) {
         let problem = &self.problem;
         for (row, loss) in self.losses.iter_mut().enumerate() {
-            let outcome = problem.outcome(
-                s,
-                match &self.logits {
-                    Logits::Read(x) => x,
-                    Logits::Overwrite { data, .. } => data,
-                },
-                row,
-            );
-            *loss = match &outcome {
-                Outcome::Ignored => T::zero(),
-                Outcome::Undefined => <T as Lane>::NAN,
-                Outcome::Finite(loss, _) => loss.to_array().as_ref()[0],
+            *loss = match &mut self.logits {
+                Logits::Read(x) => problem.outcome(s, x, row).loss(),
+                Logits::Overwrite { data, upstream } => problem.row(s, data, upstream[row], row),
             };
-            if let Logits::Overwrite { data, upstream } = &mut self.logits {
-                match outcome {
-                    Outcome::Finite(_, state) => problem.gradient(s, &state, upstream[row], data, row),
-                    _ => {
-                        let place = Row::of(problem.layout, row);
-                        (0..place.len).for_each(|i| data[place.index(i)] = *loss);
-                    }
-                }
-            }
         }
     }
 }
@@ -721,7 +878,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
         let problem = Problem::cross_entropy(target, layout, options)?;
-        Task { problem, logits: Logits::Read(x), losses }.on(self);
+        problem.solve(self, Some(x), &[], losses, &mut []);
         Ok(())
     }
 
@@ -757,8 +914,7 @@ operations! {
         check_len("grad", layout.elements(), grad.len())?;
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::cross_entropy(target, layout, options)?;
-        grad.copy_from_slice(x);
-        Task { problem, logits: Logits::Overwrite { data: grad, upstream }, losses }.on(self);
+        problem.solve(self, Some(x), upstream, losses, grad);
         Ok(())
     }
 
@@ -771,7 +927,7 @@ operations! {
         check_len("data", layout.elements(), data.len())?;
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::cross_entropy(target, layout, options)?;
-        Task { problem, logits: Logits::Overwrite { data, upstream }, losses }.on(self);
+        problem.solve(self, None, upstream, losses, data);
         Ok(())
     }
 
@@ -803,7 +959,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
         let problem = Problem::focal(classes, gamma, layout, options)?;
-        Task { problem, logits: Logits::Read(x), losses }.on(self);
+        problem.solve(self, Some(x), &[], losses, &mut []);
         Ok(())
     }
 
@@ -823,8 +979,7 @@ operations! {
         check_len("grad", layout.elements(), grad.len())?;
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::focal(classes, gamma, layout, options)?;
-        grad.copy_from_slice(x);
-        Task { problem, logits: Logits::Overwrite { data: grad, upstream }, losses }.on(self);
+        problem.solve(self, Some(x), upstream, losses, grad);
         Ok(())
     }
 
@@ -858,7 +1013,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
         let problem = Problem::divergence(target, temperature, layout)?;
-        Task { problem, logits: Logits::Read(x), losses }.on(self);
+        problem.solve(self, Some(x), &[], losses, &mut []);
         Ok(())
     }
 
@@ -876,8 +1031,7 @@ operations! {
         check_len("grad", layout.elements(), grad.len())?;
         check_gradient(layout, upstream, losses)?;
         let problem = Problem::divergence(target, temperature, layout)?;
-        grad.copy_from_slice(x);
-        Task { problem, logits: Logits::Overwrite { data: grad, upstream }, losses }.on(self);
+        problem.solve(self, Some(x), upstream, losses, grad);
         Ok(())
     }
 

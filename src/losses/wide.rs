@@ -458,6 +458,12 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
         lift.s.apart(Exp(self, lift))
     }
 
+    /// exp(self) − 1, self ≤ 0.
+    #[inline(always)]
+    pub(crate) fn exp_m1(self) -> Self {
+        self.backend().apart(ExpM1(self, ()))
+    }
+
     #[inline(always)]
     pub(crate) fn tanh(self) -> Self {
         self.backend().apart(Tanh(self, ()))
@@ -538,6 +544,12 @@ apart! {
         let two = Wide::splat(head.s, T::one() + T::one());
         let value = Wide(T::quotient::<S>((-m).0, (m + two).0));
         Wide::select(head.is_nan(), Wide::exact(head), Wide::select(negative, -value, value))
+    }
+
+    ExpM1(()): |x, _y| {
+        let head = x.round();
+        let value = Wide(T::exponential_less_one::<S>(x.bounded(T::FLAT).0));
+        Wide::select(head.is_nan(), Wide::exact(head), value)
     }
 
     Ln1p(()): |x, _y| { Wide(T::logarithm_of_one_plus::<S>(x.0)) }
