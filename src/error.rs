@@ -40,6 +40,29 @@ pub enum Error {
         /// The length of the row.
         len: usize,
     },
+    /// A class index is none of the classes, nor the index to ignore.
+    Class {
+        /// Which row.
+        row: usize,
+        /// The class given.
+        class: usize,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Two options that exclude each other.
+    Combination {
+        /// The one.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// A row is not what its type says.
+    Row {
+        /// Which row.
+        row: usize,
+        /// What it must be.
+        requirement: &'static str,
+    },
     /// The backend is not available on this machine.
     Unavailable {
         /// The backend asked for.
@@ -63,6 +86,11 @@ impl fmt::Display for Error {
             Self::ValidLength { row, valid, len } => {
                 write!(f, "row {row} has {len} elements, but a valid length of {valid}")
             }
+            Self::Class { row, class, classes } => {
+                write!(f, "row {row} has the class {class}, but there are {classes} classes")
+            }
+            Self::Combination { first, second } => write!(f, "`{first}` cannot be combined with {second}"),
+            Self::Row { row, requirement } => write!(f, "row {row} must {requirement}"),
             Self::Unavailable { backend } => {
                 write!(f, "the backend `{backend}` is not available on this machine")
             }

@@ -11,7 +11,7 @@ macro_rules! families {
         $(pub(crate) mod $family;)*
 
         /// What the kernels need of an element type.
-        pub trait Kernel: Lane $(+ $family::$bound + $family::Operations<Self>)* {}
+        pub trait Kernel: Lane + crate::losses::LossElement $(+ $family::$bound + $family::Operations<Self>)* {}
         impl Kernel for f32 {}
         impl Kernel for f64 {}
 

@@ -4,12 +4,14 @@
 
 extern crate alloc;
 
+pub mod diagnose;
 mod dispatch;
 mod element;
 mod error;
 pub mod gradcheck;
 mod kernels;
 mod layout;
+mod losses;
 mod math;
 pub mod reference;
 mod rows;
@@ -17,6 +19,7 @@ mod simd;
 #[cfg(feature = "proptest")]
 pub mod strategies;
 mod tile;
+pub mod typed;
 
 pub use dispatch::{Backend, Kernels};
 pub use element::Element;
@@ -37,3 +40,20 @@ pub use kernels::softmax::{
     softmax_in_place_with, softmax_jvp, softmax_jvp_with, softmax_vjp, softmax_vjp_with, softmax_with,
 };
 pub use layout::Layout;
+pub use losses::binary::{binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_with_grad};
+pub use losses::contrastive::{
+    contrastive_workspace, info_nce, info_nce_with_grad, nt_xent, nt_xent_with_grad,
+};
+pub use losses::cross_entropy::{
+    ClassOptions, CrossEntropyOptions, Target, cross_entropy, cross_entropy_with_grad,
+    cross_entropy_with_grad_in_place, focal_loss, focal_loss_with_grad, kl_div, kl_div_with_grad, nll,
+    nll_with_grad,
+};
+pub use losses::metric::{
+    cosine_embedding, cosine_embedding_with_grad, triplet_margin, triplet_margin_with_grad,
+};
+pub use losses::ranged::{
+    scaled_sigmoid_huber, scaled_sigmoid_huber_with_grad, scaled_sigmoid_l1, scaled_sigmoid_l1_with_grad,
+    scaled_sigmoid_mse, scaled_sigmoid_mse_with_grad,
+};
+pub use losses::reduce::Reduction;

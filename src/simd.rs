@@ -139,6 +139,17 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     const FIXED_ZERO: u64 = FIXED.to_bits();
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
+    /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not
+    /// where the time goes.
+    #[inline(always)]
+    fn apart<O: Op>(self, op: O) -> O::Output {
+        self.vectorize(op)
+    }
+    /// Runs a part that is small where an operation is an instruction, and large where it is a call.
+    #[inline(always)]
+    fn near<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
     /// Lanes 0–7 and 8–15 as f64, exact.
     fn widen(self, v: <Self as Lanes<f32>>::V) -> [<Self as Lanes<f64>>::V; 2];
     /// ⌊log₂ v⌋ of positive normal lanes.

@@ -74,7 +74,7 @@ impl<T: Element> Default for NormGuard<T> {
 
 impl<T: Element> NormGuard<T> {
     /// The guard in f64, exactly, if ε is in its domain.
-    fn checked(self) -> Result<NormGuard<f64>, Error> {
+    pub(crate) fn checked(self) -> Result<NormGuard<f64>, Error> {
         let (Self::Max(eps) | Self::Add(eps) | Self::AddSquared(eps)) = self;
         if !(eps > T::zero() && eps.is_finite()) {
             return Err(Error::Parameter { name: "eps", requirement: "positive and finite" });
@@ -125,11 +125,6 @@ pub trait Norm: Lane {
     /// The ε of PyTorch.
     const EPSILON: Self;
 
-    /// Registers as a slice.
-    fn flat(registers: &[Self::Array]) -> &[Self];
-    /// Registers as a slice.
-    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self];
-
     /// `f` of each part.
     fn each<X: Copy>(f: impl FnMut(usize) -> X) -> Self::Parts<X>;
     /// The lanes, exactly.
@@ -152,14 +147,6 @@ impl Norm for f32 {
     const COMPENSATED: bool = false;
     const EPSILON: Self = 1e-12;
 
-    #[inline(always)]
-    fn flat(registers: &[Self::Array]) -> &[Self] {
-        registers.as_flattened()
-    }
-    #[inline(always)]
-    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self] {
-        registers.as_flattened_mut()
-    }
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 2] {
         [f(0), f(1)]
@@ -188,14 +175,6 @@ impl Norm for f64 {
     const COMPENSATED: bool = true;
     const EPSILON: Self = 1e-12;
 
-    #[inline(always)]
-    fn flat(registers: &[Self::Array]) -> &[Self] {
-        registers.as_flattened()
-    }
-    #[inline(always)]
-    fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self] {
-        registers.as_flattened_mut()
-    }
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 1] {
         [f(0)]

@@ -953,14 +953,14 @@ fn joined<T: SoftmaxElement, S: Simd>(s: S, across: bool, totals: &[Total; 16]) 
 
 /// Rows that the formula does not decide, and what they hold.
 #[derive(Clone, Copy)]
-struct Special<T: Lane, S: Simd> {
+pub(crate) struct Special<T: Lane, S: Simd> {
     rows: Mask<T, S>,
     value: Vector<T, S>,
 }
 
 /// A row's maximum, NaN where the row has one: all that is kept of the first pass, for what a pass leaves is copied.
 #[derive(Clone, Copy)]
-struct Head<T: Lane, S: Simd> {
+pub(crate) struct Head<T: Lane, S: Simd> {
     top: Vector<T, S>,
 }
 
@@ -1021,7 +1021,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         A::IN_PLACE || a.steps() > T::CACHED
     }
 
-    /// N registers of the result, from j on; `r` is 1/S.
+    /// N registers of the result, from j on; `r` is 1/S. `settle` has the last word, given the result and x.
     #[inline(always)]
     fn divide<S: Simd, A: Access<T>, const N: usize>(
         &self,
@@ -1029,7 +1029,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         j: usize,
         frame: &Frame<T, S>,
         r: Word<T, S>,
-        special: Option<Special<T, S>>,
+        settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S>,
     ) {
         let s = frame.m.s;
         let x: [_; N] = a.loads(s, 0, j);
@@ -1051,14 +1051,31 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         let y = each(
             #[inline(always)]
             |i| {
-                let y = probability(terms[i].t, terms[i].w, r) * down;
-                match special {
-                    Some(special) => special.rows.select(special.value, y),
-                    None => y,
-                }
+                settle(probability(terms[i].t, terms[i].w, r) * down, x[i])
             },
         );
         a.stores::<S, N>(j, y);
+    }
+
+    /// All registers of the result.
+    #[inline(always)]
+    fn divide_all<S: Simd, A: Access<T>>(
+        &self,
+        a: &mut A,
+        m: Vector<T, S>,
+        r: Word<T, S>,
+        settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
+    ) {
+        let frame = Frame::new(self.argument, m);
+        let mut j = 0;
+        while A::WIDE && S::ROOMY && G::PLAIN && j + 4 <= a.steps() {
+            self.divide::<S, A, 4>(a, j, &frame, r, settle);
+            j += 4;
+        }
+        while j < a.steps() {
+            self.divide::<S, A, 1>(a, j, &frame, r, settle);
+            j += 1;
+        }
     }
 }
 
@@ -1100,17 +1117,17 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
         if special.decides(a) {
             return;
         }
-        let frame = Frame::new(self.argument, head.m());
         let special = (!A::ACROSS && special.rows.any()).then_some(special);
-        let mut j = 0;
-        while A::WIDE && S::ROOMY && G::PLAIN && j + 4 <= a.steps() {
-            self.divide::<S, A, 4>(a, j, &frame, r, special);
-            j += 4;
-        }
-        while j < a.steps() {
-            self.divide::<S, A, 1>(a, j, &frame, r, special);
-            j += 1;
-        }
+        self.divide_all(
+            a,
+            head.m(),
+            r,
+            #[inline(always)]
+            |y, _| match special {
+                Some(special) => special.rows.select(special.value, y),
+                None => y,
+            },
+        );
     }
 }
 
@@ -1698,6 +1715,137 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
         for (out, &v) in self.out[row..row + rows].iter_mut().zip(v.to_array().as_ref()) {
             *out = v;
         }
+    }
+}
+
+/// What each row's gradient is multiplied by.
+pub(crate) trait Factors<T> {
+    /// Of this row; `#[inline(always)]` in every implementation.
+    fn factor(&self, row: usize) -> T;
+}
+
+/// The ordinary rows of cross-entropy with classes: p·g, and L − x_t in the place of x_t in `losses`. Rows that need
+/// more care are left as they are: special ones, and those whose factor is NaN, above 1 or tiny.
+pub(crate) struct CrossEntropy<'a, T, F> {
+    pub(crate) losses: &'a mut [T],
+    pub(crate) factors: F,
+    /// Whether the gradient is wanted.
+    pub(crate) gradient: bool,
+}
+
+/// Whether a row with this factor is left as it is: what softmax leaves out could count, or a subnormal low word.
+#[inline(always)]
+pub(crate) fn needs_care<T: Lane>(factor: T) -> bool {
+    let tiny = T::epsilon() * T::epsilon();
+    let size = factor.abs();
+    !(size <= T::one() && (size >= tiny || size == T::zero()))
+}
+
+impl<'a, T: SoftmaxElement, F: Factors<T>> CrossEntropy<'a, T, F> {
+    const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
+
+    /// Of the logits `x`; without any they are in `grad`, and overwritten.
+    pub(crate) fn run(self, kernels: Kernels, layout: Layout, x: Option<&[T]>, grad: &mut [T]) {
+        let kept = Kept::All;
+        match x {
+            Some(x) => Task::<T, _, _, false> { layout, kept, inputs: [x], out: grad, work: self }.on(kernels),
+            None => Task::<T, _, _, true> { layout, kept, inputs: [&[]], out: grad, work: self }.on(kernels),
+        }
+    }
+}
+
+impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
+    const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
+    const MASKS: bool = false;
+    type First<S: Simd> = Head<T, S>;
+    type Second<S: Simd> = (Vector<T, S>, Word<T, S>, Mask<T, S>);
+    type Third<S: Simd> = Self::Second<S>;
+
+    #[inline(always)]
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Head<T, S> {
+        Head::new(s, a)
+    }
+
+    #[inline(always)]
+    fn second<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+        head: Head<T, S>,
+    ) -> Self::Second<S> {
+        let (m, special, rows) = (head.m(), head.special(T::NAN, T::NAN), a.rows());
+        let mut lanes = [T::array(T::zero()); 3];
+        for i in 0..if A::ACROSS { T::LANES } else { rows } {
+            let row = if A::ACROSS { row } else { row + i };
+            let factor = self.factors.factor(row);
+            lanes[0].as_mut()[i] = self.losses[row];
+            lanes[1].as_mut()[i] = factor;
+            lanes[2].as_mut()[i] = if needs_care(factor) { T::one() } else { T::zero() };
+        }
+        let [x, g, care] = each(
+            #[inline(always)]
+            |i| Vector::load(s, &lanes[i]),
+        );
+        let care = special.rows | Vector::splat(s, T::zero()).lt(care);
+        if A::ACROSS && special.rows.any() {
+            self.losses[row] = T::NAN;
+            return (m, Word::exact(m), care);
+        }
+        let frame = Frame::new(Plain, m);
+        let keep_w = self.gradient && !Softmax::<Plain, T>::recomputes(a);
+        let totals =
+            Terms::<_, _, _, false, false> { argument: Plain, frame: &frame, cut: m, keep_w }.total(a);
+        let sum = joined::<T, S>(s, A::ACROSS, &totals);
+        let [max] = Plain::terms::<S, 1, false>([Plain.within(m, &frame)], &frame);
+        let (others, shared) = T::others(sum, max);
+        let mut log = T::log1p_quotient(others, max, Vector::splat(s, T::zero()));
+        let confident = !(special.rows | shared);
+        if confident.any() {
+            let rest = log_rest(s, a, Plain, m, confident);
+            log = Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) };
+        }
+        // Neither difference is negative: nothing cancels.
+        let gap = finite_or_head(two_sum(m, -x));
+        let sum_of = two_sum(gap.hi, log.hi);
+        let loss = sum_of.hi + (sum_of.lo + (gap.lo + log.lo));
+        let loss = gap.hi.abs().lt(Vector::splat(s, T::INFINITY)).select(loss, gap.hi);
+        let loss = special.rows.select(special.value, loss);
+        for (to, &loss) in self.losses[row..row + rows].iter_mut().zip(loss.to_array().as_ref()) {
+            *to = loss;
+        }
+        (m, T::reciprocal(sum, T::RAISE).mul_one(g), care)
+    }
+
+    #[inline(always)]
+    fn close<S: Simd>(&self, _: S, second: Self::Second<S>) -> Self::Third<S> {
+        second
+    }
+
+    #[inline(always)]
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (m, r, care): Self::Second<S>) {
+        if !self.gradient {
+            return;
+        }
+        if A::ACROSS && care.any() {
+            for j in 0..if A::IN_PLACE { 0 } else { a.steps() } {
+                let x = a.load(s, 0, j);
+                a.store(j, x);
+            }
+            return;
+        }
+        let some = care.any();
+        Self::SOFTMAX.divide_all(
+            a,
+            m,
+            r,
+            #[inline(always)]
+            |y, x| {
+                // No −0.
+                let y = y + T::zero();
+                if !A::ACROSS && some { care.select(x, y) } else { y }
+            },
+        );
     }
 }
 

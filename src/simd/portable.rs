@@ -149,6 +149,14 @@ impl Simd for Portable {
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         op.run(self)
     }
+    #[inline(never)]
+    fn apart<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
+    #[inline(never)]
+    fn near<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
     #[inline(always)]
     fn widen(self, v: f32x16) -> [f64x8; 2] {
         let v = v.to_array();

@@ -130,6 +130,14 @@ impl Simd for Scalar {
         op.run(self)
     }
     #[inline(never)]
+    fn apart<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
+    #[inline(never)]
+    fn near<O: Op>(self, op: O) -> O::Output {
+        op.run(self)
+    }
+    #[inline(never)]
     fn widen(self, v: [f32; 16]) -> [[f64; 8]; 2] {
         [core::array::from_fn(|i| f64::from(v[i])), core::array::from_fn(|i| f64::from(v[i + 8]))]
     }

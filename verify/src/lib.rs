@@ -10,6 +10,7 @@ pub mod data;
 pub mod differences;
 pub mod exact;
 pub mod inputs;
+pub mod losses;
 pub mod npy;
 pub mod oracle;
 pub mod real;

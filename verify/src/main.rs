@@ -4,6 +4,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use lossprep::Backend;
 use lossprep_verify::inputs::{Level, Origin, Source};
+use lossprep_verify::losses::{self, Loss};
 use lossprep_verify::oracle::Op;
 use lossprep_verify::report::{Entry, Report};
 use lossprep_verify::ulp::Number;
@@ -151,7 +152,11 @@ fn verify(cli: &Cli) -> Result<bool, String> {
     };
     let wanted = |op: &Op| cli.op.as_ref().is_none_or(|name| op.name().starts_with(name.as_str()));
     let ops: Vec<Op> = Op::ALL.into_iter().filter(|op| connect::has::<f32>(*op)).filter(wanted).collect();
-    if ops.is_empty() {
+    let losses: Vec<Loss> = Loss::ALL
+        .into_iter()
+        .filter(|l| cli.op.as_ref().is_none_or(|name| l.name().starts_with(name.as_str())))
+        .collect();
+    if ops.is_empty() && losses.is_empty() {
         return Err("no operation has such a name".into());
     }
     let backends: Vec<Backend> = match cli.backend {
@@ -181,6 +186,14 @@ fn verify(cli: &Cli) -> Result<bool, String> {
         Some(Element::F64) => d.type_name == "f64",
         None => true,
     });
+    for loss in losses {
+        if cli.element != Some(Element::F64) {
+            report.losses.push(losses::check::<f32>(loss, &backends, level, cli.seed));
+        }
+        if cli.element != Some(Element::F32) {
+            report.losses.push(losses::check::<f64>(loss, &backends, level, cli.seed));
+        }
+    }
     progress.clear();
     print!("{}", report.table());
     println!("took {:.1} s", progress.start.elapsed().as_secs_f64());

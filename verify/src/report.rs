@@ -1,13 +1,14 @@
 //! What the report says: the table for people, and the same as JSON.
 
 use crate::check::{Tally, Witness};
+use crate::losses;
 use crate::oracle::Op;
 use crate::special::Line;
 use crate::ulp::Number;
 use std::fmt::Write as _;
 
 /// The version of the JSON layout; `README.md` documents it.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// One operation and type.
 #[derive(Clone, Debug)]
@@ -99,6 +100,8 @@ pub struct Report {
     pub special: Vec<(&'static str, Vec<Line>)>,
     /// Gradients against finite differences.
     pub differences: Vec<Differences>,
+    /// The losses.
+    pub losses: Vec<losses::Line>,
 }
 
 impl Report {
@@ -107,6 +110,7 @@ impl Report {
         self.entries.iter().all(|e| e.faults == 0)
             && self.special.iter().all(|(_, lines)| lines.iter().all(|l| l.failures.is_empty()))
             && self.differences.iter().all(|d| d.failures.is_empty())
+            && self.losses.iter().all(|l| l.failures.is_empty())
     }
 
     /// The table.
@@ -166,6 +170,9 @@ impl Report {
                 d.failures.iter().for_each(|f| line(format!("      {f}")));
             }
         }
+        if !self.losses.is_empty() {
+            losses::table(&self.losses).lines().for_each(|l| line(l.into()));
+        }
         let findings: Vec<_> =
             self.entries.iter().flat_map(|e| e.findings.iter().map(move |w| (e, w))).collect();
         if !findings.is_empty() {
@@ -175,8 +182,9 @@ impl Report {
                 line(format!("  {} {}: {}", e.op.name(), e.type_name, w.line()));
             }
         }
-        let total: u64 = self.entries.iter().map(|e| e.outputs).sum();
-        let second: u64 = self.entries.iter().map(|e| e.second_tier).sum();
+        let of_losses = |count: fn(&losses::Line) -> u64| self.losses.iter().map(count).sum::<u64>();
+        let total = self.entries.iter().map(|e| e.outputs).sum::<u64>() + of_losses(|l| l.outputs);
+        let second = self.entries.iter().map(|e| e.second_tier).sum::<u64>() + of_losses(|l| l.second_tier);
         line(String::new());
         line(format!(
             "{} outputs judged by the first tier, {} of them again by the second",
@@ -194,7 +202,7 @@ impl Report {
         let _ = write!(
             out,
             "{{\"schema\": {SCHEMA}, \"version\": {}, \"holds\": {}, \"level\": {}, \"seed\": {}, \
-             \"backends\": {}, \"not_run\": {},\n\"operations\": {},\n\"special\": {},\n\"differences\": {}}}\n",
+             \"backends\": {}, \"not_run\": {},\n\"operations\": {},\n\"special\": {},\n\"differences\": {},\n\"losses\": {}}}\n",
             quote(env!("CARGO_PKG_VERSION")),
             self.holds(),
             quote(self.level),
@@ -217,7 +225,8 @@ impl Report {
                 quote(d.type_name),
                 d.checks,
                 list(d.failures.iter().map(|f| quote(f)))
-            )))
+            ))),
+            list(self.losses.iter().map(losses::Line::json))
         );
         out
     }
@@ -375,7 +384,7 @@ mod tests {
     #[test]
     fn json_is_escaped_and_balanced() {
         let json = report(2).json();
-        assert!(json.contains("\"schema\": 2") && json.contains("a \\\"b\\\"") && json.contains("\"0x7\""));
+        assert!(json.contains("\"schema\": 3") && json.contains("a \\\"b\\\"") && json.contains("\"0x7\""));
         assert_eq!(json.matches(['{', '[']).count(), json.matches(['}', ']']).count());
         assert!(number(f64::INFINITY) == "null" && grouped(1000) == "1,000" && grouped(12) == "12");
     }

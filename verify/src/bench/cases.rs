@@ -2,7 +2,7 @@
 
 use super::naive;
 use crate::ulp::Number;
-use lossprep::{Backend, Error, Kernels, Layout, NormGuard, Range};
+use lossprep::{Backend, CrossEntropyOptions, Error, Kernels, Layout, NormGuard, Range, Target};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -126,6 +126,9 @@ operations! {
     "logsumexp_jvp" [reduces],
         |k, d, out| k.logsumexp_jvp(&d.x, &d.g, d.layout, out),
         |r, out| naive::logsumexp_jvp(r.x, r.g, out);
+    "cross_entropy_with_grad",
+        |k, d, out| cross_entropy(k, d, out),
+        |r, out| naive::cross_entropy(r.x, 0, out);
     "l2_norm" [reduces],
         |k, d, out| k.l2_norm(&d.x, d.layout, out),
         |r, out| naive::l2_norm(r.x, out);
@@ -171,6 +174,14 @@ operations! {
     "scaled_sigmoid_inverse_jvp" saved |k, d, out| k.scaled_sigmoid(&d.x, d.range, out),
         |k, d, out| k.scaled_sigmoid_inverse_jvp(&d.x, &d.g, d.range, out),
         |r, out| naive::scaled_sigmoid_inverse_vjp(r.x, r.range.lo(), r.range.hi(), r.g, out);
+}
+
+/// Losses and gradients for class 0 of each row, to be summed.
+fn cross_entropy<T: Number>(kernels: Kernels, data: &Data<T>, out: &mut [T]) -> Result<(), Error> {
+    let rows = data.layout.row_count();
+    let (classes, upstream, mut losses) = (vec![0; rows], vec![T::one(); rows], vec![T::zero(); rows]);
+    let (target, options) = (Target::Classes(&classes), CrossEntropyOptions::new());
+    kernels.cross_entropy_with_grad(&data.x, target, &upstream, data.layout, &options, &mut losses, out)
 }
 
 /// A shape that is timed: outer × len × inner, rows of `len`.

@@ -1,0 +1,1092 @@
+//! Losses of logits against classes or distributions: cross-entropy, focal loss, Kullback-Leibler divergence;
+//! and the negative log-likelihood of log-probabilities.
+//!
+//! # Mathematics
+//! Let z = c·tanh(x/c)/T of a row x (softcap c, temperature T; x where there is neither), L = log Σ exp z_j,
+//! p_j = exp(z_j − L). Classes and distributions alike become a row of *shares* v:
+//!
+//! * class t: v_j = w_j·((1 − ε)·[j = t] + ε/K); distribution q: v_j = w_j·((1 − ε)·q_j + ε/K), with label
+//!   smoothing ε and class weights w;
+//! * cross-entropy: Σ v_j·(L − z_j) + ζ·r·L², where r, the weight of the row, is w_t for a class and else 1;
+//!   its gradient in z_i is p_i·(V + 2ζ·r·L) − v_i with V = Σ v_j;
+//! * Kullback-Leibler: Σ q_j·(log q_j + L − z_j), with the gradient of cross-entropy;
+//! * focal: w_t·(1 − p_t)^γ·(L − z_t), whose gradient is F·(p_i − [i = t]) with
+//!   F = w_t·((1 − p_t)^γ + γ·p_t·(1 − p_t)^(γ−1)·(L − z_t)).
+//!
+//! # Algorithm
+//! 1. The two largest elements m ≥ m₂.
+//! 2. others = Σ exp(z_j − z(m₂)) without the maximum, so that it keeps its relative accuracy however small it is
+//!    beside exp z(m); Σ v_j·(z(m) − z_j), all terms of one sign; Σ v_j without the maximum.
+//! 3. With c = others·exp(z(m₂) − z(m)): L − z(m) = log1p c, p at the maximum is 1/(1 + c) and what it lacks of 1
+//!    is c/(1 + c).
+//! 4. The gradient; at the maximum p·V − v is (V − v) − V·(1 − p), neither difference formed by subtraction. A
+//!    confident row keeps all its digits.
+//!
+//! All in registers of twice the precision ([`Wide`]), rounded once. The gradient may overwrite the logits: the
+//! last pass reads an element before it writes it.
+//!
+//! # Error
+//! Of the value: half an ULP, and 2^−37 (f64: 2^−57) of the sum of its terms' magnitudes. Of the gradient: half an
+//! ULP, and 2^−40 (2^−60) of M_i = p_i·V + v_i, or V·(1 − p_i) + Σ_{j≠i} v_j at the maximum. `verify` measures it.
+
+use super::row::Row;
+use super::wide::{Lifted, Wide, WideElement, canonical, sums};
+use crate::dispatch::{Kernels, operations};
+use crate::element::Lane;
+use crate::error::check_len;
+use crate::kernels::softmax::{CrossEntropy, Factors, needs_care};
+use crate::simd::{Op, Simd, Vector};
+use crate::{Element, Error, Layout};
+
+/// What a row of logits is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target<'a, T> {
+    /// One class a row.
+    Classes(&'a [usize]),
+    /// A distribution a row, of the shape of the logits. Rows should sum to 1; it is not checked.
+    Probabilities(&'a [T]),
+}
+
+/// Class weights and the index to ignore: what the losses of class indices share.
+///
+/// ```
+/// use lossprep::{ClassOptions, Layout, nll};
+/// let log_p = [-0.5_f32, -0.9, -1.2, -0.4];
+/// let mut losses = [0.0; 2];
+/// let options = ClassOptions::new().weights(&[2.0, 1.0]).ignore_index(usize::MAX);
+/// nll(&log_p, &[0, usize::MAX], Layout::rows(2, 2)?, &options, &mut losses)?;
+/// assert_eq!(losses, [1.0, 0.0]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ClassOptions<'a, T> {
+    weights: Option<&'a [T]>,
+    ignore_index: Option<usize>,
+}
+
+impl<'a, T: Element> ClassOptions<'a, T> {
+    /// Every class weighs 1, none is ignored.
+    pub const fn new() -> Self {
+        Self { weights: None, ignore_index: None }
+    }
+
+    /// A weight for each class, finite and not negative.
+    #[must_use]
+    pub const fn weights(mut self, weights: &'a [T]) -> Self {
+        self.weights = Some(weights);
+        self
+    }
+
+    /// Rows of this class have the loss 0 and the gradient 0, whatever they hold. It need not be a class.
+    #[must_use]
+    pub const fn ignore_index(mut self, class: usize) -> Self {
+        self.ignore_index = Some(class);
+        self
+    }
+
+    /// What each row counts for in a mean: the weight of its class, 0 where it is ignored.
+    ///
+    /// # Errors
+    /// Those of the loss, for the classes and weights.
+    pub fn row_weights(&self, classes: &[usize], layout: Layout, out: &mut [T]) -> Result<(), Error> {
+        check_len("out", layout.row_count(), out.len())?;
+        self.check(classes, layout)?;
+        for (out, &class) in out.iter_mut().zip(classes) {
+            *out = if self.ignore_index == Some(class) { T::zero() } else { self.weight(class) };
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn weight(&self, class: usize) -> T {
+        self.weights.map_or_else(T::one, |w| w[class])
+    }
+
+    /// The same, 1 for an index to ignore that is no class.
+    #[inline(always)]
+    fn weight_or_one(&self, class: usize) -> T {
+        self.weights.and_then(|w| w.get(class).copied()).unwrap_or_else(T::one)
+    }
+
+    fn check_weights(&self, layout: Layout) -> Result<(), Error> {
+        let Some(weights) = self.weights else { return Ok(()) };
+        check_len("weights", layout.len(), weights.len())?;
+        if weights.iter().all(|w| w.is_finite() && *w >= T::zero()) {
+            Ok(())
+        } else {
+            Err(Error::Parameter { name: "weights", requirement: "finite and not negative" })
+        }
+    }
+
+    fn check(&self, classes: &[usize], layout: Layout) -> Result<(), Error> {
+        check_len("classes", layout.row_count(), classes.len())?;
+        self.check_weights(layout)?;
+        let wrong = |&class: &usize| class >= layout.len() && self.ignore_index != Some(class);
+        match classes.iter().position(wrong) {
+            Some(row) => Err(Error::Class { row, class: classes[row], classes: layout.len() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Options of [`cross_entropy`](crate::cross_entropy).
+///
+/// ```
+/// use lossprep::{CrossEntropyOptions, Layout, Target, cross_entropy};
+/// let options = CrossEntropyOptions::new().label_smoothing(0.1).softcap(30.0).z_loss(1e-4);
+/// let mut losses = [0.0_f32];
+/// cross_entropy(&[2.0, -1.0, 0.5], Target::Classes(&[0]), Layout::rows(1, 3)?, &options, &mut losses)?;
+/// assert!((losses[0] - 0.39).abs() < 0.01);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CrossEntropyOptions<'a, T> {
+    classes: ClassOptions<'a, T>,
+    label_smoothing: T,
+    z_loss: T,
+    softcap: Option<T>,
+    temperature: T,
+}
+
+impl<T: Element> Default for CrossEntropyOptions<'_, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, T: Element> CrossEntropyOptions<'a, T> {
+    /// The plain cross-entropy.
+    pub fn new() -> Self {
+        Self {
+            classes: ClassOptions::new(),
+            label_smoothing: T::zero(),
+            z_loss: T::zero(),
+            softcap: None,
+            temperature: T::one(),
+        }
+    }
+
+    /// A weight for each class, finite and not negative; with distributions too.
+    #[must_use]
+    pub fn weights(mut self, weights: &'a [T]) -> Self {
+        self.classes.weights = Some(weights);
+        self
+    }
+
+    /// Rows of this class have the loss 0 and the gradient 0, whatever they hold. It need not be a class.
+    #[must_use]
+    pub fn ignore_index(mut self, class: usize) -> Self {
+        self.classes.ignore_index = Some(class);
+        self
+    }
+
+    /// Mixes the target with the uniform distribution: (1 − ε)·q + ε/K, ε in [0, 1].
+    #[must_use]
+    pub fn label_smoothing(mut self, epsilon: T) -> Self {
+        self.label_smoothing = epsilon;
+        self
+    }
+
+    /// Adds ζ·L² for each row, times the weight of its class: keeps log-partition functions near 0. ζ is finite and
+    /// not negative.
+    #[must_use]
+    pub fn z_loss(mut self, zeta: T) -> Self {
+        self.z_loss = zeta;
+        self
+    }
+
+    /// Takes c·tanh(x/c) for x: finite, normal and positive. Applied before the temperature.
+    #[must_use]
+    pub fn softcap(mut self, cap: T) -> Self {
+        self.softcap = Some(cap);
+        self
+    }
+
+    /// Divides the logits by `temperature`: finite, normal and positive.
+    #[must_use]
+    pub fn temperature(mut self, temperature: T) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// What each row counts for in a mean: the weight of its class, 0 where it is ignored, 1 for a distribution.
+    ///
+    /// # Errors
+    /// Those of [`cross_entropy`](crate::cross_entropy).
+    pub fn row_weights(&self, target: Target<'_, T>, layout: Layout, out: &mut [T]) -> Result<(), Error> {
+        self.check(target, layout)?;
+        match target {
+            Target::Classes(classes) => self.classes.row_weights(classes, layout, out),
+            Target::Probabilities(_) => {
+                check_len("out", layout.row_count(), out.len())?;
+                out.fill(T::one());
+                Ok(())
+            }
+        }
+    }
+
+    fn check(&self, target: Target<'_, T>, layout: Layout) -> Result<(), Error> {
+        let Self { label_smoothing, z_loss, softcap, temperature, .. } = *self;
+        if !(label_smoothing >= T::zero() && label_smoothing <= T::one()) {
+            return Err(Error::Parameter { name: "label_smoothing", requirement: "in [0, 1]" });
+        }
+        if !(z_loss >= T::zero() && z_loss.is_finite()) {
+            return Err(Error::Parameter { name: "z_loss", requirement: "finite and not negative" });
+        }
+        if let Some(cap) = softcap {
+            check_scale("softcap", cap)?;
+        }
+        check_scale("temperature", temperature)?;
+        match target {
+            Target::Classes(classes) => self.classes.check(classes, layout),
+            Target::Probabilities(q) => {
+                check_len("target", layout.elements(), q.len())?;
+                if self.classes.ignore_index.is_some() {
+                    return Err(Error::Combination {
+                        first: "ignore_index",
+                        second: "a target of probabilities",
+                    });
+                }
+                self.classes.check_weights(layout)
+            }
+        }
+    }
+}
+
+/// `Err` unless finite, normal and positive.
+pub(crate) fn check_scale<T: Element>(name: &'static str, scale: T) -> Result<(), Error> {
+    if scale.is_normal() && scale > T::zero() {
+        Ok(())
+    } else {
+        Err(Error::Parameter { name, requirement: "finite, normal and positive" })
+    }
+}
+
+/// What is added to, or done with, the cross-entropy of a row.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind<T> {
+    Plain,
+    /// (1 − p_t)^γ
+    Focal(T),
+    /// Σ q·log q
+    Divergence,
+}
+
+/// A loss of logits: everything but the logits.
+#[derive(Clone, Copy)]
+struct Problem<'a, T> {
+    layout: Layout,
+    target: Target<'a, T>,
+    options: CrossEntropyOptions<'a, T>,
+    kind: Kind<T>,
+}
+
+/// A share of the target that one element has alone: the register it is in, and its lane.
+struct Hot<T: WideElement, S: Simd> {
+    register: usize,
+    lanes: Wide<T, S>,
+}
+
+/// What the gradient needs of a row.
+struct State<T: WideElement, S: Simd> {
+    /// The largest logit, what it is capped to, and whether it is the only one of its size.
+    largest: Vector<T, S>,
+    top: Wide<T, S>,
+    unique: bool,
+    /// The next smaller, less the largest; the sum of the other terms relative to it.
+    far: Wide<T, S>,
+    others: Wide<T, S>,
+    /// 1/(1 + c)
+    share: Wide<T, S>,
+    /// V, and V without the share of the maximum.
+    all: Wide<T, S>,
+    beside: Wide<T, S>,
+    /// 2ζ·r·L
+    pull: Wide<T, S>,
+    hot: Option<Hot<T, S>>,
+}
+
+/// What a row gives.
+enum Outcome<T: WideElement, S: Simd> {
+    /// The loss 0, the gradient 0.
+    Ignored,
+    /// NaN, both.
+    Undefined,
+    Finite(Vector<T, S>, State<T, S>),
+}
+
+impl<T: WideElement, S: Simd> Outcome<T, S> {
+    #[inline(always)]
+    fn loss(&self) -> T {
+        match self {
+            Self::Ignored => T::zero(),
+            Self::Undefined => <T as Lane>::NAN,
+            Self::Finite(loss, _) => loss.to_array().as_ref()[0],
+        }
+    }
+}
+
+impl<T: Element + WideElement> Problem<'_, T> {
+    /// The loss of a row, whose logits the gradient overwrites.
+    #[inline(always)]
+    fn row<S: Simd>(&self, s: S, data: &mut [T], upstream: T, row: usize) -> T {
+        let outcome = self.outcome(s, data, row);
+        let loss = outcome.loss();
+        match outcome {
+            Outcome::Finite(_, state) => self.gradient(s, &state, upstream, data, row),
+            _ => {
+                let place = Row::of(self.layout, row);
+                (0..place.len).for_each(|i| data[place.index(i)] = loss);
+            }
+        }
+        loss
+    }
+
+    /// c·tanh(x/c), times a factor that leaves room for differences where a temperature above 1 brings them back.
+    #[inline(always)]
+    fn capped<S: Simd>(&self, x: Vector<T, S>) -> Wide<T, S> {
+        let s = x.s;
+        let mut z = Wide::exact(x);
+        if let Some(cap) = self.options.softcap {
+            let cap = Wide::splat(s, cap);
+            z = (z / cap).tanh() * cap;
+        }
+        if self.options.temperature > T::one() { z * Wide::splat(s, T::HALF * T::HALF) } else { z }
+    }
+
+    /// (y − z)/T of what [`capped`](Self::capped) gives.
+    #[inline(always)]
+    fn gap<S: Simd>(&self, y: Wide<T, S>, z: Wide<T, S>) -> Wide<T, S> {
+        let (gap, t) = (y - z, self.options.temperature);
+        if t == T::one() {
+            return gap;
+        }
+        let s = gap.backend();
+        let gap = gap / Wide::splat(s, t);
+        if t > T::one() { gap * Wide::splat(s, (T::HALF * T::HALF).recip()) } else { gap }
+    }
+
+    /// (1 − ε)·q + ε/K, times w, of register `j`: what is not the class's own.
+    #[inline(always)]
+    fn shares<S: Simd>(&self, s: S, place: Row, j: usize) -> Wide<T, S> {
+        let smoothing = self.options.label_smoothing;
+        let mut v = Wide::zero(s);
+        if smoothing > T::zero() {
+            let count = Wide::splat(s, T::from(place.len).unwrap_or_else(T::one));
+            v = Wide::splat(s, smoothing) / count * Wide::exact(place.ones(s, j));
+        }
+        if let Target::Probabilities(q) = self.target {
+            let q = Wide::exact(place.load(s, q, j, T::zero()));
+            v = v + if smoothing > T::zero() { q * self.kept(s) } else { q };
+        }
+        match self.options.classes.weights {
+            None => v,
+            Some(w) => v * Wide::exact(Row::whole(place.len).load(s, w, j, T::zero())),
+        }
+    }
+
+    /// 1 − ε
+    #[inline(always)]
+    fn kept<S: Simd>(&self, s: S) -> Wide<T, S> {
+        Wide::splat(s, T::one()) - Wide::splat(s, self.options.label_smoothing)
+    }
+
+    /// The row's loss and what its gradient needs.
+    #[inline(always)]
+    fn outcome<S: Simd>(&self, s: S, x: &[T], row: usize) -> Outcome<T, S> {
+        let place = Row::of(self.layout, row);
+        let class = match self.target {
+            Target::Classes(classes) if self.options.classes.ignore_index == Some(classes[row]) => {
+                return Outcome::Ignored;
+            }
+            Target::Classes(classes) => Some(classes[row]),
+            Target::Probabilities(_) if place.len == 0 => return Outcome::Ignored,
+            Target::Probabilities(_) => None,
+        };
+        let steps = place.steps::<T>();
+        let none = -<T as Lane>::INFINITY;
+        let Some([first, second]) = two_largest(s, place, x) else { return Outcome::Undefined };
+        let free = self.options.softcap.is_none();
+        if free && !first.is_finite() {
+            return Outcome::Undefined;
+        }
+        let unique = second < first;
+        let (zero, one) = (Wide::zero(s), Wide::splat(s, T::one()));
+        let nothing = Vector::splat(s, T::zero());
+        let lift = nothing;
+        // Alone, without even a −∞ beside it that a cap would make finite.
+        let alone = place.len == 1 || free && second == none;
+        let second = if alone { first } else { second };
+        // The class's logit; where there is none, any.
+        let mine = class.map_or(first, |class| x[place.index(class)]);
+        let mut known = [zero; 3];
+        for (z, x) in known.iter_mut().zip([first, second, mine]) {
+            *z = self.capped(Vector::splat(s, x));
+        }
+        let [top, next, mine] = known;
+        let largest = Vector::splat(s, first);
+        let lone = Vector::splat(s, if unique { first } else { <T as Lane>::NAN });
+        let spread = self.options.label_smoothing > T::zero() || class.is_none();
+        let [total, weighed, beside, at_top] = sums::<T, S, 4>(
+            s,
+            steps,
+            #[inline(always)]
+            |j| {
+                let x = place.load(s, x, j, none);
+                let outside = place.ones::<T, S>(s, j).eq(nothing);
+                let greatest = x.eq(lone);
+                let absent = outside | greatest | if free { x.eq(Vector::splat(s, none)) } else { outside };
+                let z = self.capped(x);
+                let e = self.gap(Wide::select(absent, next, z), next).exp(lift);
+                let e = Wide::select(absent, zero, e);
+                if !spread {
+                    return [e, zero, zero, zero];
+                }
+                let v = self.shares(s, place, j);
+                let mut term = self.gap(top, z);
+                if self.kind == Kind::Divergence {
+                    term = term + Wide::select(nothing.lt(v.round()), v, one).ln();
+                }
+                let (apart, of_top) = (Wide::select(greatest, zero, v), Wide::select(greatest, v, zero));
+                [e, without_nothing(v, term), apart, of_top]
+            },
+        );
+        let others = if unique { total } else { total - one };
+        let far = self.gap(next, top);
+        let c = others * far.exp(lift);
+        let share = one / (one + c);
+        let excess = c.ln_1p();
+        let mut all = beside + at_top;
+        let mut beside = beside;
+        let mut row_weight = one;
+        let mut hot = None;
+        let mut loss = weighed;
+        if let Some(class) = class {
+            let gap = self.gap(top, mine);
+            let is_top = unique && x[place.index(class)] == first;
+            row_weight = Wide::splat(s, self.options.classes.weight(class));
+            let mut own = row_weight * self.kept(s);
+            match self.kind {
+                Kind::Focal(gamma) => {
+                    let log = gap + excess;
+                    let p = (-gap).exp(lift) * share;
+                    let missing = if is_top { c * share } else { one - p };
+                    let power = missing.pow(gamma);
+                    loss = without_nothing(own * power, log);
+                    let slope = Wide::splat(s, gamma) * p * log * power / missing;
+                    let certain = missing.round().eq(nothing);
+                    let slope = Wide::select(certain, zero, slope);
+                    own = own * if gamma == T::zero() { one } else { power + slope };
+                }
+                _ => loss = loss + without_nothing(own, gap),
+            }
+            all = all + own;
+            if !is_top {
+                beside = beside + own;
+            }
+            let mut lanes = T::array(T::zero());
+            lanes.as_mut()[class % T::LANES] = T::one();
+            let lane = Vector::load(s, &lanes).eq(Vector::splat(s, T::one()));
+            hot = Some(Hot { register: class / T::LANES, lanes: Wide::select(lane, own, zero) });
+        }
+        if !matches!(self.kind, Kind::Focal(_)) {
+            loss = loss + all * excess;
+        }
+        let mut pull = zero;
+        if self.options.z_loss > T::zero() {
+            let log = self.gap(top, zero) + excess;
+            let pulled = row_weight * Wide::splat(s, self.options.z_loss) * log;
+            loss = loss + pulled * log;
+            pull = pulled + pulled;
+        }
+        Outcome::Finite(
+            canonical(loss.round()),
+            State { largest, top, unique, far, others, share, all, beside, pull, hot },
+        )
+    }
+
+    /// Overwrites the logits of a row by the gradient.
+    #[inline(always)]
+    fn gradient<S: Simd>(&self, s: S, state: &State<T, S>, upstream: T, data: &mut [T], row: usize) {
+        let place = Row::of(self.layout, row);
+        let zero = Vector::splat(s, T::zero());
+        let none = Vector::splat(s, -<T as Lane>::INFINITY);
+        let g = Lifted::quotient(s, upstream, self.options.temperature);
+        let whole = Vector::splat(s, upstream).abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
+        let rate = state.share * (state.all + state.pull);
+        let c = state.others * state.far.exp(g.lift);
+        let at_top = state.beside.scale(g.lift) - state.all * c * state.share
+            + (state.pull * state.share).scale(g.lift);
+        for j in 0..place.steps::<T>() {
+            let x = place.load(s, data, j, -<T as Lane>::INFINITY);
+            let mut p = self.gap(self.capped(x), state.top).exp(g.lift);
+            if self.options.softcap.is_none() {
+                p = Wide::select(x.eq(none), Wide::zero(s), p);
+            }
+            let mut v = self.shares(s, place, j);
+            if let Some(hot) = &state.hot
+                && hot.register == j
+            {
+                v = v + hot.lanes;
+            }
+            let mut d = p * rate - v.scale(g.lift);
+            if state.unique {
+                d = Wide::select(x.eq(state.largest), at_top, d);
+            }
+            if let Some(cap) = self.options.softcap {
+                d = d * slope_of_cap(x, cap);
+            }
+            let value = whole.select(g.times(d), Vector::splat(s, <T as Lane>::NAN));
+            // Where the derivative is 0 no upstream gradient reaches.
+            let value = (!whole).select(d.round().eq(zero).select(zero, value), value);
+            place.store(data, j, canonical(value));
+        }
+    }
+}
+
+/// d/dx of c·tanh(x/c): 4e/(1 + e)², e = exp(−2|x|/c).
+#[inline(always)]
+fn slope_of_cap<T: WideElement, S: Simd>(x: Vector<T, S>, cap: T) -> Wide<T, S> {
+    let s = x.s;
+    let half = Wide::exact(x.abs()) / Wide::splat(s, cap);
+    let e = (-(half + half)).exp(Vector::splat(s, T::zero()));
+    let one = Wide::splat(s, T::one());
+    let root = one + e;
+    let two = one + one;
+    two * two * e / (root * root)
+}
+
+/// v·term, but 0 where v is 0, whatever the term is.
+#[inline(always)]
+fn without_nothing<T: WideElement, S: Simd>(v: Wide<T, S>, term: Wide<T, S>) -> Wide<T, S> {
+    let head = v.round();
+    Wide::select(head.eq(Vector::splat(head.s, T::zero())), Wide::zero(head.s), v * term)
+}
+
+/// The two largest elements of a row, equal ones counted twice; nothing if there is a NaN.
+#[inline(always)]
+fn two_largest<T: Lane, S: Simd>(s: S, place: Row, x: &[T]) -> Option<[T; 2]> {
+    let none = -T::INFINITY;
+    let mut first = Vector::splat(s, none);
+    let mut second = first;
+    let mut nan = first.is_nan();
+    for j in 0..place.steps::<T>() {
+        let x = place.load(s, x, j, none);
+        nan = nan | x.is_nan();
+        let above = first.lt(x);
+        second = above.select(first, x).max(second);
+        first = above.select(x, first);
+    }
+    if nan.any() {
+        return None;
+    }
+    let mut top = [none; 2];
+    for &x in first.to_array().as_ref().iter().chain(second.to_array().as_ref()) {
+        if x > top[0] {
+            top = [x, top[0]];
+        } else if x > top[1] {
+            top[1] = x;
+        }
+    }
+    Some(top)
+}
+
+/// The factor of each row's gradient: the upstream one times the weight of the class, NaN where it is ignored.
+struct RowFactors<'a, T> {
+    problem: Problem<'a, T>,
+    classes: &'a [usize],
+    upstream: &'a [T],
+}
+
+impl<T: Element> Factors<T> for RowFactors<'_, T> {
+    #[inline(always)]
+    fn factor(&self, row: usize) -> T {
+        let class = self.classes[row];
+        if self.problem.options.classes.ignore_index == Some(class) {
+            return <T as Lane>::NAN;
+        }
+        // A forward call has no upstream gradient.
+        let g = if self.upstream.is_empty() { T::one() } else { self.upstream[row] };
+        g * self.problem.options.classes.weight(class)
+    }
+}
+
+/// What a batch of classes without options needs beyond the softmax: rows that are left to be done, the gradient at
+/// the class, and weights.
+struct Finish<'a, T> {
+    factors: RowFactors<'a, T>,
+    /// Empty where only losses are asked for.
+    grad: &'a mut [T],
+    losses: &'a mut [T],
+}
+
+impl<T: Element + WideElement> Op for Finish<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { factors, grad, losses } = self;
+        let problem = &factors.problem;
+        for start in (0..losses.len()).step_by(T::LANES) {
+            let count = T::LANES.min(losses.len() - start);
+            let mut lanes = [T::array(T::zero()); 3];
+            for i in 0..count {
+                lanes[0].as_mut()[i] = losses[start + i];
+                lanes[1].as_mut()[i] = factors.factor(start + i);
+                lanes[2].as_mut()[i] = problem.options.classes.weight_or_one(factors.classes[start + i]);
+            }
+            let [loss, g, weight]: [Wide<T, S>; 3] = [
+                Wide::exact(Vector::load(s, &lanes[0])),
+                Wide::exact(Vector::load(s, &lanes[1])),
+                Wide::exact(Vector::load(s, &lanes[2])),
+            ];
+            // p − 1 at the class: as many digits as the loss has.
+            let at_class: T::Array = canonical(((-loss).exp_m1() * g).round()).to_array();
+            let weighted: T::Array = canonical(without_nothing(weight, loss).round()).to_array();
+            for i in 0..count {
+                let (row, class) = (start + i, factors.classes[start + i]);
+                let place = Row::of(problem.layout, row);
+                let factor = lanes[1].as_ref()[i];
+                if problem.options.classes.ignore_index == Some(class) {
+                    losses[row] = T::zero();
+                    if !grad.is_empty() {
+                        (0..place.len).for_each(|i| grad[place.index(i)] = T::zero());
+                    }
+                    continue;
+                }
+                let undefined = lanes[0].as_ref()[i].is_nan();
+                losses[row] = if undefined { <T as Lane>::NAN } else { weighted.as_ref()[i] };
+                if grad.is_empty() {
+                    continue;
+                }
+                if undefined || needs_care(factor) {
+                    problem.careful(s, grad, factors.upstream[row], row);
+                } else {
+                    grad[place.index(class)] = at_class.as_ref()[i];
+                }
+            }
+        }
+    }
+}
+
+impl<'a, T: Element + WideElement> Problem<'a, T> {
+    /// The classes, where softmax and little more does it.
+    fn simple(&self) -> Option<&'a [usize]> {
+        let CrossEntropyOptions { label_smoothing, z_loss, softcap, temperature, .. } = self.options;
+        let plain = label_smoothing == T::zero() && z_loss == T::zero() && softcap.is_none();
+        match self.target {
+            Target::Classes(classes) if plain && temperature == T::one() && self.kind == Kind::Plain => {
+                Some(classes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Losses, and the gradient for `upstream` in `grad`: of the logits `x`, or of those in `grad`.
+    fn solve(self, kernels: Kernels, x: Option<&[T]>, upstream: &[T], losses: &mut [T], grad: &mut [T]) {
+        let Some(classes) = self.simple() else {
+            let logits = match x {
+                Some(x) if upstream.is_empty() => Logits::Read(x),
+                _ => {
+                    if let Some(x) = x {
+                        grad.copy_from_slice(x);
+                    }
+                    Logits::Overwrite { data: grad, upstream }
+                }
+            };
+            return Task { problem: self, logits, losses }.on(kernels);
+        };
+        let source = x.unwrap_or(grad);
+        for (row, (loss, &class)) in losses.iter_mut().zip(classes).enumerate() {
+            let known = class < self.layout.len();
+            *loss = if known { source[Row::of(self.layout, row).index(class)] } else { T::zero() };
+        }
+        let factors = |problem| RowFactors { problem, classes, upstream };
+        let gradient = !upstream.is_empty();
+        let work = CrossEntropy { losses: &mut *losses, factors: factors(self), gradient };
+        work.run(kernels, self.layout, x, grad);
+        Finish { factors: factors(self), grad, losses }.on(kernels);
+    }
+
+    /// The gradient of one row, in the place of its logits, by the general method.
+    #[inline(always)]
+    fn careful<S: Simd>(&self, s: S, data: &mut [T], upstream: T, row: usize) {
+        s.apart(Careful { problem: *self, s, data, upstream, row });
+    }
+}
+
+/// [`Problem::careful`], out of line.
+struct Careful<'a, 'b, T, S> {
+    problem: Problem<'a, T>,
+    s: S,
+    data: &'b mut [T],
+    upstream: T,
+    row: usize,
+}
+
+impl<T: Element + WideElement, B: Simd> Op for Careful<'_, '_, T, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { problem, s, data, upstream, row } = self;
+        problem.row(s, data, upstream, row);
+    }
+}
+
+/// The logits of a call: to read, or to be overwritten by the gradient for an upstream one.
+enum Logits<'a, T> {
+    Read(&'a [T]),
+    Overwrite { data: &'a mut [T], upstream: &'a [T] },
+}
+
+/// The losses of all rows, and the gradient where it is asked for.
+struct Task<'a, T> {
+    problem: Problem<'a, T>,
+    logits: Logits<'a, T>,
+    losses: &'a mut [T],
+}
+
+impl<T: Element + WideElement> Op for Task<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let problem = &self.problem;
+        for (row, loss) in self.losses.iter_mut().enumerate() {
+            *loss = match &mut self.logits {
+                Logits::Read(x) => problem.outcome(s, x, row).loss(),
+                Logits::Overwrite { data, upstream } => problem.row(s, data, upstream[row], row),
+            };
+        }
+    }
+}
+
+/// The classes' negative log-probabilities.
+struct Nll<'a, T> {
+    layout: Layout,
+    classes: &'a [usize],
+    options: ClassOptions<'a, T>,
+}
+
+impl<T: Element> Nll<'_, T> {
+    fn losses(&self, log_p: &[T], losses: &mut [T]) {
+        for (row, (loss, &class)) in losses.iter_mut().zip(self.classes).enumerate() {
+            *loss = T::zero();
+            if self.options.ignore_index != Some(class) {
+                let (log, weight) =
+                    (log_p[Row::of(self.layout, row).index(class)], self.options.weight(class));
+                // A class of no weight has no loss, also at a probability of 0.
+                let value = if weight == T::zero() && !log.is_nan() { T::zero() } else { -log * weight };
+                *loss = if value.is_nan() { <T as Lane>::NAN } else { value + T::zero() };
+            }
+        }
+    }
+
+    fn gradient(&self, upstream: &[T], grad: &mut [T]) {
+        grad.fill(T::zero());
+        for (row, (&g, &class)) in upstream.iter().zip(self.classes).enumerate() {
+            let weight =
+                if self.options.ignore_index == Some(class) { T::zero() } else { self.options.weight(class) };
+            if weight != T::zero() {
+                let value = -g * weight;
+                // As everywhere: no gradient is infinite because the upstream one is.
+                grad[Row::of(self.layout, row).index(class)] =
+                    if g.is_finite() { value + T::zero() } else { <T as Lane>::NAN };
+            }
+        }
+    }
+}
+
+fn check_gradient<T>(layout: Layout, upstream: &[T], losses: &[T]) -> Result<(), Error> {
+    check_len("upstream", layout.row_count(), upstream.len())?;
+    check_len("losses", layout.row_count(), losses.len())
+}
+
+impl<'a, T: Element> Problem<'a, T> {
+    fn cross_entropy(
+        target: Target<'a, T>,
+        layout: Layout,
+        options: &CrossEntropyOptions<'a, T>,
+    ) -> Result<Self, Error> {
+        options.check(target, layout)?;
+        Ok(Self { layout, target, options: *options, kind: Kind::Plain })
+    }
+
+    fn focal(
+        classes: &'a [usize],
+        gamma: T,
+        layout: Layout,
+        options: &ClassOptions<'a, T>,
+    ) -> Result<Self, Error> {
+        if !(gamma >= T::zero() && gamma.is_finite()) {
+            return Err(Error::Parameter { name: "gamma", requirement: "finite and not negative" });
+        }
+        let options = CrossEntropyOptions { classes: *options, ..CrossEntropyOptions::new() };
+        let target = Target::Classes(classes);
+        options.check(target, layout)?;
+        Ok(Self { layout, target, options, kind: Kind::Focal(gamma) })
+    }
+
+    fn divergence(target: &'a [T], temperature: T, layout: Layout) -> Result<Self, Error> {
+        let options = CrossEntropyOptions::new().temperature(temperature);
+        let target = Target::Probabilities(target);
+        options.check(target, layout)?;
+        Ok(Self { layout, target, options, kind: Kind::Divergence })
+    }
+}
+
+operations! {
+    /// Cross-entropy of logits: Σ v_j·(L − z_j) + ζ·r·L² of each row, from the raw output of the network.
+    ///
+    /// z is x, or c·tanh(x/c)/T with a softcap c and a temperature T, L = log Σ exp z_j, v_j = w_j·((1 − ε)·q_j + ε/K)
+    /// with class weights w, label smoothing ε and the K classes' target q, 1 for the class where there is one; the
+    /// z-loss ζ is weighted by r, w of the class. With no options: L − x_t.
+    ///
+    /// It takes *logits*: no softmax before it. (PyTorch's `CrossEntropyLoss` does too.)
+    ///
+    /// Shapes: `x` has the layout's elements, `losses` one element a row, and so has a target of classes; a target of
+    /// probabilities has the shape of `x`. Reduce with [`Reduction`](crate::Reduction).
+    ///
+    /// # Accuracy
+    /// At most 1 ULP wherever the terms do not cancel, which takes a negative share, or a z-loss where L is near 0;
+    /// then 1 ULP of the sum of their magnitudes (of the z-loss: ζ·r·(|max z| + log Σ exp(z_j − max z))²). A row whose
+    /// class is certain to 10⁻³⁰⁰ has the loss 10⁻³⁰⁰, and the right digits of it. The same bits on every backend and
+    /// for every layout.
+    ///
+    /// # Special values
+    /// A NaN in a row, +∞, or a row of only −∞ gives NaN; a row of the ignored class 0, whatever it holds.
+    /// A logit of −∞ with a share of 0 contributes 0; with another share the loss is +∞. With a softcap infinite logits
+    /// are ±c.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::Class`] with the row for a class that does not exist, [`Error::Combination`] for
+    /// an ignored index with a target of probabilities, [`Error::Parameter`] for a parameter out of its domain.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{CrossEntropyOptions, Layout, Target, cross_entropy};
+    /// let mut losses = [0.0_f32];
+    /// let options = CrossEntropyOptions::new();
+    /// cross_entropy(&[20.0, 0.0], Target::Classes(&[0]), Layout::rows(1, 2)?, &options, &mut losses)?;
+    /// assert_eq!(losses, [2.0611537e-9]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The algorithm is described at the top of `src/losses/cross_entropy.rs`. Label smoothing: C. Szegedy et al.,
+    /// *Rethinking the Inception Architecture* (2016); z-loss: A. Chowdhery et al., *PaLM* (2022).
+    pub fn cross_entropy<T>(self, x: &[T], target: Target<'_, T>, layout: Layout, options: &CrossEntropyOptions<'_, T>, losses: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("losses", layout.row_count(), losses.len())?;
+        let problem = Problem::cross_entropy(target, layout, options)?;
+        problem.solve(self, Some(x), &[], losses, &mut []);
+        Ok(())
+    }
+
+    /// [`cross_entropy`](crate::cross_entropy) and its gradient, (p_i·(V + 2ζ·r·L) − v_i)·g of the row, times dz_i/dx_i.
+    ///
+    /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `x`.
+    ///
+    /// # Accuracy
+    /// The losses are those of [`cross_entropy`](crate::cross_entropy). The gradient: at most 4 ULP of
+    /// |g|·(p_i·V + v_i)·dz_i/dx_i, or, at a single maximum, of |g|·(V·(1 − p_i) + Σ_{j≠i} v_j): of what 1 − p is, not
+    /// of 1. To V comes |2ζ·r|·(|max z| + log Σ exp(z_j − max z)).
+    ///
+    /// # Special values
+    /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. An upstream
+    /// gradient that is not finite gives a NaN row, but 0 where the derivative is 0.
+    ///
+    /// # Errors
+    /// Those of [`cross_entropy`](crate::cross_entropy).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{CrossEntropyOptions, Layout, Target, cross_entropy_with_grad};
+    /// let (mut losses, mut grad) = ([0.0_f32], [0.0; 2]);
+    /// let (target, options) = (Target::Classes(&[0]), CrossEntropyOptions::new());
+    /// cross_entropy_with_grad(&[20.0, 0.0], target, &[1.0], Layout::rows(1, 2)?, &options, &mut losses, &mut grad)?;
+    /// assert_eq!(grad, [-2.0611537e-9, 2.0611537e-9]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The algorithm is described at the top of `src/losses/cross_entropy.rs`.
+    pub fn cross_entropy_with_grad<T>(self, x: &[T], target: Target<'_, T>, upstream: &[T], layout: Layout, options: &CrossEntropyOptions<'_, T>, losses: &mut [T], grad: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("grad", layout.elements(), grad.len())?;
+        check_gradient(layout, upstream, losses)?;
+        let problem = Problem::cross_entropy(target, layout, options)?;
+        problem.solve(self, Some(x), upstream, losses, grad);
+        Ok(())
+    }
+
+    /// [`cross_entropy_with_grad`](crate::cross_entropy_with_grad) that overwrites the logits by the gradient, with the
+    /// same bits: no buffer of their size is needed.
+    ///
+    /// # Errors
+    /// Those of [`cross_entropy`](crate::cross_entropy).
+    pub fn cross_entropy_with_grad_in_place<T>(self, data: &mut [T], target: Target<'_, T>, upstream: &[T], layout: Layout, options: &CrossEntropyOptions<'_, T>, losses: &mut [T]) {
+        check_len("data", layout.elements(), data.len())?;
+        check_gradient(layout, upstream, losses)?;
+        let problem = Problem::cross_entropy(target, layout, options)?;
+        problem.solve(self, None, upstream, losses, data);
+        Ok(())
+    }
+
+    /// Focal loss of logits and classes: w_t·(1 − p_t)^γ·(L − x_t) of each row; γ = 0 is cross-entropy.
+    ///
+    /// Shapes: `x` has the layout's elements, `classes` and `losses` one element a row.
+    ///
+    /// # Accuracy
+    /// At most 2 ULP of the result and of what an ULP of γ moves it by; the same bits on every backend and for every
+    /// layout. 1 − p_t has all its digits for a confident row.
+    ///
+    /// # Special values
+    /// Those of [`cross_entropy`](crate::cross_entropy).
+    ///
+    /// # Errors
+    /// Those of [`cross_entropy`](crate::cross_entropy); γ must be finite and not negative.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{ClassOptions, Layout, focal_loss};
+    /// let mut losses = [0.0_f64];
+    /// focal_loss(&[0.0, 0.0], &[1], 2.0, Layout::rows(1, 2)?, &ClassOptions::new(), &mut losses)?;
+    /// assert_eq!(losses, [0.25 * core::f64::consts::LN_2]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// T. Lin et al., *Focal Loss for Dense Object Detection* (2017), over a softmax.
+    pub fn focal_loss<T>(self, x: &[T], classes: &[usize], gamma: T, layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("losses", layout.row_count(), losses.len())?;
+        let problem = Problem::focal(classes, gamma, layout, options)?;
+        problem.solve(self, Some(x), &[], losses, &mut []);
+        Ok(())
+    }
+
+    /// [`focal_loss`](crate::focal_loss) and its gradient, F·(p_i − [i = t])·g with
+    /// F = w_t·((1 − p_t)^γ + γ·p_t·(1 − p_t)^(γ−1)·(L − x_t)).
+    ///
+    /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `x`.
+    ///
+    /// # Accuracy
+    /// The gradient: at most 4 ULP of |g|·F·(p_i + [i = t]), or, at a single maximum, of |g|·F·(1 − p_i), or p_t for
+    /// it where another class is the target.
+    ///
+    /// # Errors
+    /// Those of [`focal_loss`](crate::focal_loss).
+    pub fn focal_loss_with_grad<T>(self, x: &[T], classes: &[usize], gamma: T, upstream: &[T], layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T], grad: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("grad", layout.elements(), grad.len())?;
+        check_gradient(layout, upstream, losses)?;
+        let problem = Problem::focal(classes, gamma, layout, options)?;
+        problem.solve(self, Some(x), upstream, losses, grad);
+        Ok(())
+    }
+
+    /// Kullback-Leibler divergence of a target distribution from softmax(x/T): Σ q_j·(log q_j − log p_j) of each row,
+    /// from logits.
+    ///
+    /// For distillation multiply by T², so that gradients keep their size.
+    ///
+    /// Shapes: `x` and `target` have the layout's elements, `losses` one element a row.
+    ///
+    /// # Accuracy
+    /// At most 2 ULP of Σ q_j·(|log q_j| + L − z_j); the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// Those of [`cross_entropy`](crate::cross_entropy). q = 0 contributes 0.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::Parameter`] for a temperature that is not finite, normal and positive.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, kl_div};
+    /// let mut losses = [1.0_f64; 2];
+    /// kl_div(&[0.0, 0.0, 5.0, 5.0], &[0.5, 0.5, 1.0, 0.0], 1.0, Layout::rows(2, 2)?, &mut losses)?;
+    /// assert_eq!(losses, [0.0, core::f64::consts::LN_2]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// S. Kullback, R. A. Leibler, *On Information and Sufficiency* (1951).
+    pub fn kl_div<T>(self, x: &[T], target: &[T], temperature: T, layout: Layout, losses: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("losses", layout.row_count(), losses.len())?;
+        let problem = Problem::divergence(target, temperature, layout)?;
+        problem.solve(self, Some(x), &[], losses, &mut []);
+        Ok(())
+    }
+
+    /// [`kl_div`](crate::kl_div) and its gradient in the logits, (p_i·Σ q_j − q_i)·g/T of the row.
+    ///
+    /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `x`.
+    ///
+    /// # Accuracy
+    /// The gradient is that of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad).
+    ///
+    /// # Errors
+    /// Those of [`kl_div`](crate::kl_div).
+    pub fn kl_div_with_grad<T>(self, x: &[T], target: &[T], temperature: T, upstream: &[T], layout: Layout, losses: &mut [T], grad: &mut [T]) {
+        check_len("x", layout.elements(), x.len())?;
+        check_len("grad", layout.elements(), grad.len())?;
+        check_gradient(layout, upstream, losses)?;
+        let problem = Problem::divergence(target, temperature, layout)?;
+        problem.solve(self, Some(x), upstream, losses, grad);
+        Ok(())
+    }
+
+    /// Negative log-likelihood: −w_t·log p_t of each row, from *log*-probabilities, as [`log_softmax`](crate::log_softmax)
+    /// gives them.
+    ///
+    /// Shapes: `log_p` has the layout's elements, `classes` and `losses` one element a row.
+    ///
+    /// # Accuracy
+    /// ½ ULP; exact without weights.
+    ///
+    /// # Special values
+    /// A log-probability of −∞ gives +∞, a NaN NaN; a class of weight 0, and the ignored one, 0.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::Class`] with the row for a class that does not exist, [`Error::Parameter`] for
+    /// weights that are negative or not finite.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{ClassOptions, Layout, log_softmax, nll};
+    /// let layout = Layout::rows(1, 2)?;
+    /// let (mut log_p, mut losses) = ([0.0_f32; 2], [0.0]);
+    /// log_softmax(&[20.0, 0.0], layout, &mut log_p)?;
+    /// nll(&log_p, &[1], layout, &ClassOptions::new(), &mut losses)?;
+    /// assert_eq!(losses, [20.0]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The definition.
+    pub fn nll<T>(self, log_p: &[T], classes: &[usize], layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T]) {
+        check_len("log_p", layout.elements(), log_p.len())?;
+        check_len("losses", layout.row_count(), losses.len())?;
+        options.check(classes, layout)?;
+        Nll { layout, classes, options: *options }.losses(log_p, losses);
+        Ok(())
+    }
+
+    /// [`nll`](crate::nll) and its gradient in the log-probabilities: −w_t·g at the class, 0 elsewhere.
+    ///
+    /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `log_p`.
+    ///
+    /// # Accuracy
+    /// ½ ULP.
+    ///
+    /// # Errors
+    /// Those of [`nll`](crate::nll).
+    pub fn nll_with_grad<T>(self, log_p: &[T], classes: &[usize], upstream: &[T], layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T], grad: &mut [T]) {
+        check_len("log_p", layout.elements(), log_p.len())?;
+        check_len("grad", layout.elements(), grad.len())?;
+        check_gradient(layout, upstream, losses)?;
+        options.check(classes, layout)?;
+        let nll = Nll { layout, classes, options: *options };
+        nll.losses(log_p, losses);
+        nll.gradient(upstream, grad);
+        Ok(())
+    }
+}

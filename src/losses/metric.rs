@@ -1,0 +1,330 @@
+//! Losses of distances between feature rows: the triplet margin and the cosine embedding loss, over features that
+//! they bring to unit length themselves.
+//!
+//! # Mathematics
+//! With unit rows u (`unit.rs`):
+//!
+//! * triplet: max(0, ‖u_a − u_p‖ − ‖u_a − u_n‖ + margin), whose gradient in u_a is
+//!   (u_a − u_p)/‖u_a − u_p‖ − (u_a − u_n)/‖u_a − u_n‖, 0 for a distance of 0;
+//! * cosine embedding: 1 − u₁·u₂ for a pair that belongs together, else max(0, u₁·u₂ − margin). Where both rows
+//!   have length 1 the former is ½‖u₁ − u₂‖², and its gradient that of u₂ − u₁: nothing cancels.
+//!
+//! # Error
+//! All in registers of twice the precision, rounded once.
+
+use super::row::Row;
+use super::unit::Unit;
+use super::wide::{Wide, WideElement, canonical, sums};
+use crate::dispatch::operations;
+use crate::element::Lane;
+use crate::error::check_len;
+use crate::kernels::l2::NormGuard;
+use crate::simd::{Op, Simd, Vector};
+use crate::{Element, Error, Layout};
+
+/// Anchor, positive and negative rows.
+struct Triplets<'a, T> {
+    layout: Layout,
+    rows: [&'a [T]; 3],
+    margin: T,
+    guard: Option<NormGuard<T>>,
+    losses: &'a mut [T],
+    gradient: Gradients<'a, T, 3>,
+}
+
+/// 1/v, 0 for 0.
+#[inline(always)]
+fn reciprocal<T: WideElement, S: Simd>(s: S, v: Wide<T, S>) -> Wide<T, S> {
+    let none = v.sign().eq(Vector::splat(s, T::zero()));
+    Wide::select(none, Wide::zero(s), Wide::splat(s, T::one()) / v)
+}
+
+/// An upstream gradient for each row, and a gradient for each tensor.
+type Gradients<'a, T, const N: usize> = Option<(&'a [T], [&'a mut [T]; N])>;
+
+/// Gradients of a row that are all the same number.
+fn fill<T: Copy, const N: usize>(place: Row, gradient: &mut Gradients<'_, T, N>, value: T) {
+    for grad in gradient.iter_mut().flat_map(|(_, grads)| grads) {
+        (0..place.len).for_each(|i| grad[place.index(i)] = value);
+    }
+}
+
+/// The first lane, canonical, and whether the number is positive, whatever it rounds to.
+#[inline(always)]
+fn number<T: WideElement, S: Simd>(v: Wide<T, S>) -> (T, bool) {
+    let first = |v: Vector<T, S>| canonical(v).to_array().as_ref()[0];
+    (first(v.round()), first(v.sign()) > T::zero())
+}
+
+impl<T: Element + WideElement> Op for Triplets<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for row in 0..self.layout.row_count() {
+            self.row(s, row);
+        }
+    }
+}
+
+impl<T: Element + WideElement> Triplets<'_, T> {
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, s: S, row: usize) {
+        let place = Row::of(self.layout, row);
+        let [a, p, n] = self.rows;
+        let units = [
+            Unit::of(s, place, a, self.guard),
+            Unit::of(s, place, p, self.guard),
+            Unit::of(s, place, n, self.guard),
+        ];
+        let [Some(anchor), Some(positive), Some(negative)] = &units else {
+            self.losses[row] = <T as Lane>::NAN;
+            return fill(place, &mut self.gradient, <T as Lane>::NAN);
+        };
+        let [near, far] = sums(
+            s,
+            place.steps::<T>(),
+            #[inline(always)]
+            |j| {
+                let u = anchor.load(s, a, j);
+                let (near, far) = (u - positive.load(s, p, j), u - negative.load(s, n, j));
+                [near * near, far * far]
+            },
+        );
+        let (near, far) = (near.sqrt(), far.sqrt());
+        let (loss, active) = number(near - far + Wide::splat(s, self.margin));
+        self.losses[row] = if active { loss } else { T::zero() };
+        if !active {
+            return fill(place, &mut self.gradient, T::zero());
+        }
+        let Some((upstream, grads)) = &mut self.gradient else { return };
+        let (near, far) = (reciprocal(s, near), reciprocal(s, far));
+        let zero = Wide::zero(s);
+        // Of each: (u − v)·near − (u − w)·far, with the rows v and w and their factors.
+        let parts = [([1, 2], [near, far]), ([0, 0], [near, zero]), ([0, 0], [zero, far])];
+        let rows = [(a, anchor), (p, positive), (n, negative)];
+        for (k, grad) in grads.iter_mut().enumerate() {
+            let ((x, unit), ([v, w], [near, far])) = (rows[k], parts[k]);
+            unit.back(
+                s,
+                x,
+                upstream[row],
+                grad,
+                #[inline(always)]
+                |j| {
+                    let u = unit.load(s, x, j);
+                    let (v, w) = (rows[v].1.load(s, rows[v].0, j), rows[w].1.load(s, rows[w].0, j));
+                    (u - v) * near - (u - w) * far
+                },
+            );
+        }
+    }
+}
+
+/// Pairs of rows.
+struct Pairs<'a, T> {
+    layout: Layout,
+    rows: [&'a [T]; 2],
+    similar: &'a [bool],
+    margin: T,
+    guard: Option<NormGuard<T>>,
+    losses: &'a mut [T],
+    gradient: Gradients<'a, T, 2>,
+}
+
+impl<T: Element + WideElement> Op for Pairs<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for row in 0..self.layout.row_count() {
+            self.row(s, row);
+        }
+    }
+}
+
+impl<T: Element + WideElement> Pairs<'_, T> {
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, s: S, row: usize) {
+        let place = Row::of(self.layout, row);
+        let [x, y] = self.rows;
+        let units = [Unit::of(s, place, x, self.guard), Unit::of(s, place, y, self.guard)];
+        let [Some(first), Some(second)] = &units else {
+            self.losses[row] = <T as Lane>::NAN;
+            return fill(place, &mut self.gradient, <T as Lane>::NAN);
+        };
+        let similar = self.similar[row];
+        // Of two rows of length 1.
+        let exact = first.exact && second.exact && similar;
+        let [cosine, square] = sums(
+            s,
+            place.steps::<T>(),
+            #[inline(always)]
+            |j| {
+                let (u, v) = (first.load(s, x, j), second.load(s, y, j));
+                if exact { [Wide::zero(s), (u - v) * (u - v)] } else { [u * v, Wide::zero(s)] }
+            },
+        );
+        let one = Wide::splat(s, T::one());
+        let (loss, positive) = number(match (similar, exact) {
+            (_, true) => square * Wide::splat(s, T::HALF),
+            (true, _) => one - cosine,
+            (false, _) => cosine - Wide::splat(s, self.margin),
+        });
+        let active = similar || positive;
+        self.losses[row] = if active { loss } else { T::zero() };
+        if !active {
+            return fill(place, &mut self.gradient, T::zero());
+        }
+        let Some((upstream, grads)) = &mut self.gradient else { return };
+        let rows = [(x, first), (y, second)];
+        // The part of a gradient along u leaves no trace where u has length 1.
+        let (own, sign) = match (exact, similar) {
+            (true, _) => (one, -one),
+            (_, true) => (Wide::zero(s), -one),
+            _ => (Wide::zero(s), one),
+        };
+        for (k, grad) in grads.iter_mut().enumerate() {
+            let ((x, unit), (y, other)) = (rows[k], rows[1 - k]);
+            unit.back(
+                s,
+                x,
+                upstream[row],
+                grad,
+                #[inline(always)]
+                |j| unit.load(s, x, j) * own + other.load(s, y, j) * sign,
+            );
+        }
+    }
+}
+
+/// `Err` unless the guard's ε is in its domain.
+pub(crate) fn check_guard<T: Element>(guard: Option<NormGuard<T>>) -> Result<(), Error> {
+    guard.map_or(Ok(()), |guard| guard.checked().map(|_| ()))
+}
+
+fn check<T: Element>(
+    layout: Layout,
+    rows: &[(&'static str, usize)],
+    margin: T,
+    guard: Option<NormGuard<T>>,
+    losses: &[T],
+) -> Result<(), Error> {
+    for &(name, len) in rows {
+        check_len(name, layout.elements(), len)?;
+    }
+    check_len("losses", layout.row_count(), losses.len())?;
+    if !margin.is_finite() {
+        return Err(Error::Parameter { name: "margin", requirement: "finite" });
+    }
+    check_guard(guard)
+}
+
+operations! {
+    /// Triplet margin loss of features: max(0, ‖u_a − u_p‖ − ‖u_a − u_n‖ + margin) of each row, u = x/guard(‖x‖).
+    ///
+    /// Without a guard the rows are taken as they are: for features that are unit vectors already.
+    ///
+    /// Shapes: `anchor`, `positive` and `negative` have the layout's elements, `losses` one element a row.
+    ///
+    /// # Accuracy
+    /// At most 2 ULP of ‖u_a − u_p‖ + ‖u_a − u_n‖ + |margin|; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN or an infinity in one of the three rows makes the loss NaN. Zero rows follow the guard.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::Parameter`] for a margin that is not finite or an ε that is not positive and finite.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, NormGuard, triplet_margin};
+    /// let mut losses = [0.0_f32];
+    /// let guard = Some(NormGuard::default());
+    /// triplet_margin(&[3.0, 0.0], &[0.0, 2.0], &[5.0, 0.0], 0.5, guard, Layout::rows(1, 2)?, &mut losses)?;
+    /// assert_eq!(losses, [core::f32::consts::SQRT_2 + 0.5]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// F. Schroff et al., *FaceNet* (2015), with distances as in PyTorch's `TripletMarginLoss`, without its ε.
+    pub fn triplet_margin<T>(self, anchor: &[T], positive: &[T], negative: &[T], margin: T, guard: Option<NormGuard<T>>, layout: Layout, losses: &mut [T]) {
+        check(layout, &[("anchor", anchor.len()), ("positive", positive.len()), ("negative", negative.len())], margin, guard, losses)?;
+        Triplets { layout, rows: [anchor, positive, negative], margin, guard, losses, gradient: None }.on(self);
+        Ok(())
+    }
+
+    /// [`triplet_margin`](crate::triplet_margin) and its gradients in the features, through the normalisation.
+    ///
+    /// Shapes: `upstream` and `losses` have one element a row, `grads` the layout's elements each, for anchor,
+    /// positive and negative.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of |g|·(|h_i| + |u_i|·κ·Σ|u_j·h_j|)/φ, h the gradient in u with its differences u_a − u_p and
+    /// u_a − u_n taken as sums of magnitudes.
+    ///
+    /// # Special values
+    /// A distance of 0 has the gradient 0, and so has a row whose loss is 0.
+    ///
+    /// # Errors
+    /// Those of [`triplet_margin`](crate::triplet_margin).
+    pub fn triplet_margin_with_grad<T>(self, anchor: &[T], positive: &[T], negative: &[T], margin: T, guard: Option<NormGuard<T>>, upstream: &[T], layout: Layout, losses: &mut [T], grads: [&mut [T]; 3]) {
+        check(layout, &[("anchor", anchor.len()), ("positive", positive.len()), ("negative", negative.len()), ("grads[0]", grads[0].len()), ("grads[1]", grads[1].len()), ("grads[2]", grads[2].len())], margin, guard, losses)?;
+        check_len("upstream", layout.row_count(), upstream.len())?;
+        Triplets { layout, rows: [anchor, positive, negative], margin, guard, losses, gradient: Some((upstream, grads)) }.on(self);
+        Ok(())
+    }
+
+    /// Cosine embedding loss of features: 1 − u₁·u₂ of each `similar` pair of rows, max(0, u₁·u₂ − margin) of the
+    /// others, u = x/guard(‖x‖).
+    ///
+    /// Without a guard the rows are taken as they are: for features that are unit vectors already.
+    ///
+    /// Shapes: `first` and `second` have the layout's elements, `similar` and `losses` one element a row.
+    ///
+    /// # Accuracy
+    /// At most 2 ULP of 1 + Σ|u₁·u₂| (+ |margin|); of the loss itself for a similar pair of rows that `Max` brings to
+    /// length 1. The same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// A NaN or an infinity in one of the rows makes the loss NaN. Zero rows follow the guard.
+    ///
+    /// # Errors
+    /// Those of [`triplet_margin`](crate::triplet_margin).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, NormGuard, cosine_embedding};
+    /// let mut losses = [0.0_f64; 2];
+    /// let (x, y) = ([3.0, 4.0, 1.0, 0.0], [4.0, -3.0, 2.0, 0.0]);
+    /// let guard = Some(NormGuard::default());
+    /// cosine_embedding(&x, &y, &[true, false], 0.25, guard, Layout::rows(2, 2)?, &mut losses)?;
+    /// assert_eq!(losses, [1.0, 0.75]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// PyTorch's `CosineEmbeddingLoss`, with an explicit guard.
+    pub fn cosine_embedding<T>(self, first: &[T], second: &[T], similar: &[bool], margin: T, guard: Option<NormGuard<T>>, layout: Layout, losses: &mut [T]) {
+        check(layout, &[("first", first.len()), ("second", second.len())], margin, guard, losses)?;
+        check_len("similar", layout.row_count(), similar.len())?;
+        Pairs { layout, rows: [first, second], similar, margin, guard, losses, gradient: None }.on(self);
+        Ok(())
+    }
+
+    /// [`cosine_embedding`](crate::cosine_embedding) and its gradients in the features, through the normalisation.
+    ///
+    /// Shapes: `upstream` and `losses` have one element a row, `grads` the layout's elements each.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of |g|·(|v_i| + |u_i|·κ·Σ|u_j·v_j|)/φ, v being the other row.
+    ///
+    /// # Special values
+    /// A row whose loss is 0 because of the margin has the gradient 0.
+    ///
+    /// # Errors
+    /// Those of [`cosine_embedding`](crate::cosine_embedding).
+    pub fn cosine_embedding_with_grad<T>(self, first: &[T], second: &[T], similar: &[bool], margin: T, guard: Option<NormGuard<T>>, upstream: &[T], layout: Layout, losses: &mut [T], grads: [&mut [T]; 2]) {
+        check(layout, &[("first", first.len()), ("second", second.len()), ("grads[0]", grads[0].len()), ("grads[1]", grads[1].len())], margin, guard, losses)?;
+        check_len("similar", layout.row_count(), similar.len())?;
+        check_len("upstream", layout.row_count(), upstream.len())?;
+        Pairs { layout, rows: [first, second], similar, margin, guard, losses, gradient: Some((upstream, grads)) }.on(self);
+        Ok(())
+    }
+}

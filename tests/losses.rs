@@ -1,0 +1,563 @@
+//! The losses against textbook formulas in f64: every legal combination of options, special values, errors, bits.
+
+use lossprep::gradcheck::{Mode, Options, check_vjp};
+use lossprep::{
+    Backend, ClassOptions, CrossEntropyOptions, Element, Error, Kernels, Layout, NormGuard, Range, Reduction,
+    Target, contrastive_workspace, cross_entropy, cross_entropy_with_grad, cross_entropy_with_grad_in_place,
+};
+
+/// Numbers in (−1, 1), the same everywhere.
+fn noise(seed: u64) -> impl FnMut() -> f64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+}
+
+fn all_backends() -> Vec<Kernels> {
+    Backend::available().map(|b| b.try_get().unwrap()).collect()
+}
+
+fn narrow<T: Element>(v: &[f64]) -> Vec<T> {
+    v.iter().map(|&v| T::from(v).unwrap()).collect()
+}
+
+fn close<T: Element>(got: &[T], want: &[f64], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1e-3, |m: f64, v| m.max(v.abs()));
+    // The reference is f64 with its own roundings.
+    let allowed = if T::epsilon().to_f64().unwrap() > 1e-10 { 3e-7 } else { 1e-13 } * scale;
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got.to_f64().unwrap() - want).abs() <= allowed, "{what}: {i}: {got} for {want}");
+    }
+}
+
+/// What a row is compared with, in full.
+#[derive(Clone, Copy)]
+struct Setup<'a> {
+    n: usize,
+    classes: Option<&'a [usize]>,
+    shares: &'a [f64],
+    weights: Option<&'a [f64]>,
+    ignore: Option<usize>,
+    smoothing: f64,
+    z_loss: f64,
+    softcap: Option<f64>,
+    temperature: f64,
+}
+
+/// The textbook: losses, gradients for an upstream of 1, and what each row counts for.
+fn textbook(x: &[f64], setup: &Setup<'_>) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let n = setup.n;
+    let (mut losses, mut grads, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, x) in x.chunks(n).enumerate() {
+        let class = setup.classes.map(|c| c[row]);
+        if class.is_some() && class == setup.ignore {
+            losses.push(0.0);
+            counts.push(0.0);
+            grads.extend(vec![0.0; n]);
+            continue;
+        }
+        let cap = |x: f64| setup.softcap.map_or(x, |c| c * (x / c).tanh());
+        let slope = |x: f64| setup.softcap.map_or(1.0, |c| 1.0 - (x / c).tanh().powi(2)) / setup.temperature;
+        let z: Vec<f64> = x.iter().map(|&x| cap(x) / setup.temperature).collect();
+        let top = z.iter().fold(f64::NEG_INFINITY, |m, &z| m.max(z));
+        let l = top + z.iter().map(|z| (z - top).exp()).sum::<f64>().ln();
+        let weight = |i: usize| setup.weights.map_or(1.0, |w| w[i]);
+        let v: Vec<f64> = (0..n)
+            .map(|i| {
+                let own = class.map_or_else(|| setup.shares[row * n + i], |c| f64::from(c == i));
+                weight(i) * ((1.0 - setup.smoothing) * own + setup.smoothing / n as f64)
+            })
+            .collect();
+        let count = class.map_or(1.0, weight);
+        let total: f64 = v.iter().sum();
+        let pull = 2.0 * setup.z_loss * count * l;
+        losses.push((0..n).map(|i| v[i] * (l - z[i])).sum::<f64>() + setup.z_loss * count * l * l);
+        grads.extend((0..n).map(|i| ((z[i] - l).exp() * (total + pull) - v[i]) * slope(x[i])));
+        counts.push(count);
+    }
+    (losses, grads, counts)
+}
+
+/// Every combination of the options, in one type and on one layout.
+fn combinations<T: Element>() {
+    let (rows, n) = (5, 7);
+    let layout = Layout::rows(rows, n).unwrap();
+    let mut next = noise(3);
+    let x: Vec<f64> = (0..rows * n).map(|_| f64::from(next() as f32 * 4.0)).collect();
+    let mut shares: Vec<f64> = (0..rows * n).map(|_| next().abs() + 0.01).collect();
+    for row in shares.chunks_mut(n) {
+        let sum: f64 = row.iter().sum();
+        row.iter_mut().for_each(|q| *q = f64::from((*q / sum) as f32));
+    }
+    let weights: Vec<f64> = (0..n).map(|i| 0.5 + 0.25 * i as f64).collect();
+    let sample_weights = [0.5, 2.0, 0.0, 1.0, 0.25];
+    let classes = [3, 0, 6, 2, 3];
+    let mut tried = 0;
+    for soft in [false, true] {
+        for ignore in [None, Some(3), Some(99)] {
+            for smoothing in [0.0, 0.125, 1.0] {
+                for weighted in [false, true] {
+                    for (z_loss, softcap, temperature) in
+                        [(0.0, None, 1.0), (0.25, None, 1.0), (0.0, Some(2.5), 1.0), (0.125, Some(4.0), 1.75)]
+                    {
+                        let setup = Setup {
+                            n,
+                            classes: (!soft).then_some(&classes),
+                            shares: &shares,
+                            weights: weighted.then_some(&weights),
+                            ignore,
+                            smoothing,
+                            z_loss,
+                            softcap,
+                            temperature,
+                        };
+                        one_combination::<T>(&x, layout, &setup, &sample_weights);
+                        tried += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(tried, 2 * 3 * 3 * 2 * 4);
+}
+
+fn one_combination<T: Element>(x: &[f64], layout: Layout, setup: &Setup<'_>, sample_weights: &[f64]) {
+    let rows = layout.row_count();
+    let number = |v: f64| T::from(v).unwrap();
+    let (x_t, shares): (Vec<T>, Vec<T>) = (narrow(x), narrow(setup.shares));
+    let weights: Option<Vec<T>> = setup.weights.map(narrow);
+    let mut options = CrossEntropyOptions::new()
+        .label_smoothing(number(setup.smoothing))
+        .z_loss(number(setup.z_loss))
+        .temperature(number(setup.temperature));
+    if let Some(weights) = &weights {
+        options = options.weights(weights);
+    }
+    if let Some(class) = setup.ignore {
+        options = options.ignore_index(class);
+    }
+    if let Some(cap) = setup.softcap {
+        options = options.softcap(number(cap));
+    }
+    let target = setup.classes.map_or(Target::Probabilities(&shares), Target::Classes);
+    let mut losses = vec![number(7.0); rows];
+    let mut grad = vec![number(7.0); x.len()];
+    if setup.classes.is_none() && setup.ignore.is_some() {
+        let refused = cross_entropy(&x_t, target, layout, &options, &mut losses);
+        let combination = Error::Combination { first: "ignore_index", second: "a target of probabilities" };
+        assert_eq!(refused, Err(combination));
+        assert!(losses.iter().all(|&l| l == number(7.0)), "nothing is written");
+        return;
+    }
+    let what = format!(
+        "classes {} weights {} ignore {:?} smoothing {} z {} cap {:?} T {}",
+        setup.classes.is_some(),
+        setup.weights.is_some(),
+        setup.ignore,
+        setup.smoothing,
+        setup.z_loss,
+        setup.softcap,
+        setup.temperature
+    );
+    let (want, want_grad, counts) = textbook(x, setup);
+    cross_entropy(&x_t, target, layout, &options, &mut losses).unwrap();
+    close(&losses, &want, &what);
+    let mut row_weights = vec![T::nan(); rows];
+    options.row_weights(target, layout, &mut row_weights).unwrap();
+    close(&row_weights, &counts, &what);
+    let own_weights: Vec<T> = narrow(sample_weights);
+    let sum: f64 = want.iter().sum();
+    let count: f64 = counts.iter().sum();
+    let weighted: f64 = want.iter().zip(sample_weights).map(|(l, w)| l * w).sum();
+    let total: f64 = sample_weights.iter().sum();
+    let reductions = [
+        (Reduction::Sum, sum, vec![1.0; rows]),
+        (Reduction::Mean, sum / rows as f64, vec![1.0 / rows as f64; rows]),
+        (Reduction::MeanOver(&row_weights), sum / count, vec![1.0 / count; rows]),
+        (
+            Reduction::WeightedMean(&own_weights),
+            weighted / total,
+            sample_weights.iter().map(|w| w / total).collect(),
+        ),
+    ];
+    for (reduction, value, upstream) in reductions {
+        close(&[reduction.of(&losses).unwrap()], &[value], &what);
+        let mut g = vec![T::nan(); rows];
+        reduction.upstream(&mut g).unwrap();
+        close(&g, &upstream, &what);
+        let mut again = vec![T::nan(); rows];
+        cross_entropy_with_grad(&x_t, target, &g, layout, &options, &mut again, &mut grad).unwrap();
+        assert_eq!(again, losses, "{what}: one call gives the same losses");
+        let scaled: Vec<f64> =
+            want_grad.iter().enumerate().map(|(i, d)| d * upstream[i / layout.len()]).collect();
+        close(&grad, &scaled, &what);
+        let mut in_place = x_t.clone();
+        cross_entropy_with_grad_in_place(&mut in_place, target, &g, layout, &options, &mut again).unwrap();
+        assert_eq!((in_place, &again), (grad.clone(), &losses), "{what}: in place");
+    }
+}
+
+#[test]
+fn every_legal_combination_of_options_matches_the_textbook_f32() {
+    combinations::<f32>();
+}
+
+#[test]
+fn every_legal_combination_of_options_matches_the_textbook_f64() {
+    combinations::<f64>();
+}
+
+/// Loss and gradient of one row, by every backend, with the same bits.
+fn row<T: Element>(
+    x: &[T],
+    target: Target<'_, T>,
+    options: &CrossEntropyOptions<'_, T>,
+    g: T,
+) -> (T, Vec<T>) {
+    let layout = Layout::rows(1, x.len()).unwrap();
+    let mut found: Option<(T, Vec<T>)> = None;
+    for kernels in all_backends() {
+        let (mut loss, mut grad) = ([T::one()], vec![T::one(); x.len()]);
+        kernels.cross_entropy_with_grad(x, target, &[g], layout, options, &mut loss, &mut grad).unwrap();
+        let bits = |v: T| (v.is_nan(), v.is_sign_negative(), v);
+        if let Some((first, all)) = &found {
+            assert!(bits(*first).0 == bits(loss[0]).0 && (first.is_nan() || *first == loss[0]));
+            assert!(all.iter().zip(&grad).all(|(a, b)| (a.is_nan() && b.is_nan()) || a == b));
+        }
+        found = Some((loss[0], grad));
+    }
+    found.unwrap()
+}
+
+#[test]
+fn a_confident_row_has_all_its_digits() {
+    let options = CrossEntropyOptions::new();
+    let (loss, grad) = row(&[20.0_f32, 0.0], Target::Classes(&[0]), &options, 1.0);
+    // log(1 + exp(−20)) = 2.0611536181902036e-9, and σ(−20) = 2.0611536181902037e-9.
+    assert_eq!(loss, 2.061_153_6e-9);
+    assert_eq!(grad, [-2.061_153_6e-9, 2.061_153_6e-9]);
+    let options = CrossEntropyOptions::new();
+    let (loss, grad) = row(&[700.0_f64, 0.0, 0.0], Target::Classes(&[0]), &options, 1.0);
+    let want = 2.0 * (-700.0_f64).exp();
+    assert!((loss / want - 1.0).abs() < 1e-15 && (grad[0] / want + 1.0).abs() < 1e-15, "{loss:e} {grad:?}");
+    // The gradient is a number where the probability alone is not.
+    let (_, grad) = row(&[0.0_f64, -1000.0], Target::Classes(&[0]), &options, 1e200);
+    assert!((grad[1] / 5.075_958_897_549_457e-235 - 1.0).abs() < 1e-13, "{grad:?}");
+    assert_eq!(grad[0], -grad[1]);
+}
+
+#[test]
+fn special_values_follow_the_contract() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let options = CrossEntropyOptions::new();
+    let class = Target::Classes(&[0]);
+    for x in [[nan, 0.0, 1.0], [inf, 0.0, 1.0], [-inf; 3], [nan, inf, -inf]] {
+        let (loss, grad) = row(&x, class, &options, 1.0);
+        assert_eq!(loss.to_bits(), 0x7fc0_0000, "{x:?}");
+        assert!(grad.iter().all(|g| g.to_bits() == 0x7fc0_0000), "{x:?}");
+        let ignored = CrossEntropyOptions::new().ignore_index(0);
+        assert_eq!(row(&x, class, &ignored, nan), (0.0, vec![0.0; 3]), "an ignored row may hold anything");
+    }
+    // A class of probability 0.
+    let (loss, grad) = row(&[-inf, 0.0, 0.0], class, &options, 1.0);
+    assert_eq!((loss, grad), (inf, vec![-1.0, 0.5, 0.5]));
+    // A share of 0 there counts for nothing, another makes the loss infinite.
+    let soft = Target::Probabilities(&[0.0, 0.5, 0.5]);
+    let (loss, grad) = row(&[-inf, 0.0, 0.0], soft, &options, 1.0);
+    assert_eq!((loss, grad), (core::f32::consts::LN_2, vec![0.0; 3]));
+    let soft = Target::Probabilities(&[0.5, 0.5, 0.0]);
+    assert_eq!(row(&[-inf, 0.0, 0.0], soft, &options, 1.0).0, inf);
+    assert_eq!(row(&[-inf, 0.0, 0.0], Target::Classes(&[1]), &options.label_smoothing(0.1), 1.0).0, inf);
+    // One class is certain.
+    assert_eq!(row(&[3.0_f32], class, &options, 1.0), (0.0, vec![0.0]));
+    // Upstream: NaN but where the derivative is 0.
+    let (_, grad) = row(&[-inf, 0.0, 1.0], Target::Classes(&[1]), &options, inf);
+    assert!(grad[0] == 0.0 && grad[1].is_nan() && grad[2].is_nan(), "{grad:?}");
+    // A cap makes infinite logits finite.
+    let (loss, grad) = row(&[-inf, 0.0, 0.0], Target::Classes(&[1]), &options.softcap(2.0), 1.0);
+    assert!((loss - (2.0 + (-2.0_f32).exp()).ln()).abs() < 1e-6 && grad[0] == 0.0);
+    // Gaps that overflow.
+    let (loss, grad) = row(&[3e38_f32, -3e38], Target::Classes(&[1]), &options, 1.0);
+    assert_eq!((loss, grad), (inf, vec![1.0, -1.0]));
+    let (loss, _) =
+        row(&[1e308_f64, -1e308], Target::Classes(&[1]), &CrossEntropyOptions::new().temperature(4.0), 1.0);
+    assert_eq!(loss, 5e307);
+    // A target that is not a number.
+    let (loss, grad) = row(&[0.0, 1.0], Target::Probabilities(&[nan, 0.5]), &options, 1.0);
+    assert!(loss.is_nan() && grad.iter().all(|g| g.is_nan()));
+}
+
+#[test]
+fn a_batch_of_ignored_rows_teaches_nothing() {
+    let layout = Layout::rows(2, 3).unwrap();
+    let options = CrossEntropyOptions::new().ignore_index(usize::MAX);
+    let target = Target::Classes(&[usize::MAX; 2]);
+    let (mut weights, mut upstream, mut losses, mut grad) = ([7.0_f32; 2], [7.0; 2], [7.0; 2], [7.0; 6]);
+    options.row_weights(target, layout, &mut weights).unwrap();
+    let mean = Reduction::MeanOver(&weights);
+    mean.upstream(&mut upstream).unwrap();
+    cross_entropy_with_grad(&[1.0; 6], target, &upstream, layout, &options, &mut losses, &mut grad).unwrap();
+    assert_eq!((mean.of(&losses).unwrap(), upstream, grad), (0.0, [0.0; 2], [0.0; 6]));
+    assert_eq!(Reduction::<f32>::Mean.of(&[]), Ok(0.0));
+}
+
+#[test]
+fn wrong_arguments_are_typed_errors_and_nothing_is_written() {
+    let layout = Layout::rows(2, 3).unwrap();
+    let x = [0.0_f32; 6];
+    let try_options = |options: &CrossEntropyOptions<'_, f32>, target: Target<'_, f32>| {
+        let (mut losses, mut grad) = ([7.0; 2], [7.0; 6]);
+        let result = cross_entropy_with_grad(&x, target, &[1.0; 2], layout, options, &mut losses, &mut grad);
+        assert!(result.is_ok() || (losses == [7.0; 2] && grad == [7.0; 6]), "written: {result:?}");
+        result
+    };
+    let new = CrossEntropyOptions::new;
+    let good = Target::Classes(&[0, 2]);
+    assert_eq!(try_options(&new(), good), Ok(()));
+    let class = Error::Class { row: 1, class: 3, classes: 3 };
+    assert_eq!(try_options(&new(), Target::Classes(&[0, 3])), Err(class));
+    assert_eq!(class.to_string(), "row 1 has the class 3, but there are 3 classes");
+    assert_eq!(try_options(&new().ignore_index(3), Target::Classes(&[0, 3])), Ok(()));
+    let lengths = [
+        try_options(&new(), Target::Classes(&[0])),
+        try_options(&new(), Target::Probabilities(&[0.5; 5])),
+        try_options(&new().weights(&[1.0]), good),
+    ];
+    assert!(lengths.iter().all(|e| matches!(e, Err(Error::Length { .. }))), "{lengths:?}");
+    for options in [
+        new().label_smoothing(-0.1),
+        new().label_smoothing(f32::NAN),
+        new().label_smoothing(1.5),
+        new().z_loss(-1.0),
+        new().z_loss(f32::INFINITY),
+        new().softcap(0.0),
+        new().softcap(f32::NAN),
+        new().temperature(0.0),
+        new().temperature(1e-40),
+        new().weights(&[1.0, -1.0, 1.0]),
+        new().weights(&[1.0, f32::NAN, 1.0]),
+    ] {
+        assert!(matches!(try_options(&options, good), Err(Error::Parameter { .. })), "{options:?}");
+    }
+    let (mut losses, range) = ([7.0_f32; 2], Range::new(0.0, 1.0).unwrap());
+    let guard = Some(NormGuard::Max(0.0));
+    let refused = [
+        lossprep::focal_loss(&x, &[0, 1], -1.0, layout, &ClassOptions::new(), &mut losses),
+        lossprep::kl_div(&x, &x, 0.0, layout, &mut losses),
+        lossprep::scaled_sigmoid_huber(&x[..2], &x[..2], 0.0, range, &mut losses),
+        lossprep::triplet_margin(&x, &x, &x, f32::NAN, Some(NormGuard::default()), layout, &mut losses),
+        lossprep::triplet_margin(&x, &x, &x, 1.0, guard, layout, &mut losses),
+        lossprep::cosine_embedding(&x, &x, &[true; 2], 0.0, guard, layout, &mut losses),
+        lossprep::info_nce(&x, &x, -1.0, None, layout, &mut losses, &mut [0.0; 16 * 7]),
+        lossprep::nt_xent(
+            &x[..3],
+            1.0,
+            None,
+            Layout::rows(1, 3).unwrap(),
+            &mut losses[..1],
+            &mut [0.0; 16 * 4],
+        ),
+        Reduction::MeanOver(&[-1.0]).of(&[1.0]).map(|_| ()),
+    ];
+    assert!(refused.iter().all(|e| matches!(e, Err(Error::Parameter { .. }))), "{refused:?}");
+    let short = lossprep::nt_xent(&x, 1.0, None, layout, &mut losses, &mut []);
+    assert!(matches!(short, Err(Error::Length { argument: "workspace", .. })));
+    assert_eq!(losses, [7.0; 2]);
+}
+
+/// All losses and gradients of a small batch, as bits.
+fn everything(kernels: Kernels, layout: Layout) -> Vec<u64> {
+    let n = layout.elements();
+    let rows = layout.row_count();
+    let mut next = noise(11);
+    let mut row = |scale: f64| -> Vec<f64> { (0..n).map(|_| next() * scale).collect() };
+    let (x, y, z) = (row(6.0), row(1.0), row(2.0));
+    let q: Vec<f64> = row(1.0).iter().map(|v| v.abs() / layout.len() as f64).collect();
+    let g: Vec<f64> = row(1.0)[..rows].to_vec();
+    let each = row(1.0);
+    let classes: Vec<usize> = (0..rows).map(|r| r * 7 % layout.len()).collect();
+    let similar: Vec<bool> = (0..rows).map(|r| r % 2 == 0).collect();
+    let range = Range::new(-1.0, 3.0).unwrap();
+    let guard = Some(NormGuard::Add(0.125));
+    let mut out = Vec::new();
+    let (mut losses, mut a, mut b, mut c) = (vec![0.0; rows], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+    let mut work = vec![f64::NAN; contrastive_workspace::<f64>(layout).unwrap()];
+    let options = CrossEntropyOptions::new().label_smoothing(0.1).z_loss(0.01).softcap(5.0).temperature(0.7);
+    let class = ClassOptions::new();
+    let mut keep = |parts: &[&[f64]]| out.extend(parts.iter().flat_map(|p| p.iter().map(|v| v.to_bits())));
+    let target = Target::Classes(&classes);
+    kernels.cross_entropy_with_grad(&x, target, &g, layout, &options, &mut losses, &mut a).unwrap();
+    keep(&[&losses, &a]);
+    let soft = Target::Probabilities(&q);
+    kernels.cross_entropy_with_grad(&x, soft, &g, layout, &options, &mut losses, &mut a).unwrap();
+    keep(&[&losses, &a]);
+    kernels.focal_loss_with_grad(&x, &classes, 1.7, &g, layout, &class, &mut losses, &mut a).unwrap();
+    keep(&[&losses, &a]);
+    kernels.kl_div_with_grad(&x, &q, 2.0, &g, layout, &mut losses, &mut a).unwrap();
+    keep(&[&losses, &a]);
+    kernels
+        .triplet_margin_with_grad(&x, &y, &z, 1.0, guard, &g, layout, &mut losses, [&mut a, &mut b, &mut c])
+        .unwrap();
+    keep(&[&losses, &a, &b, &c]);
+    kernels
+        .cosine_embedding_with_grad(&x, &y, &similar, -0.5, guard, &g, layout, &mut losses, [&mut a, &mut b])
+        .unwrap();
+    keep(&[&losses, &a, &b]);
+    kernels
+        .info_nce_with_grad(&x, &y, 0.5, guard, &g, layout, &mut losses, [&mut a, &mut b], &mut work)
+        .unwrap();
+    keep(&[&losses, &a, &b]);
+    kernels.nt_xent_with_grad(&x, 0.5, guard, &g, layout, &mut losses, &mut a, &mut work).unwrap();
+    keep(&[&losses, &a]);
+    kernels.binary_cross_entropy_with_logits_with_grad(&x, &q, None, &each, layout, &mut b, &mut a).unwrap();
+    keep(&[&b, &a]);
+    kernels.scaled_sigmoid_mse_with_grad(&x, &y, &each, range, &mut b, &mut a).unwrap();
+    keep(&[&b, &a]);
+    kernels.scaled_sigmoid_huber_with_grad(&x, &y, 0.5, &each, range, &mut b, &mut a).unwrap();
+    keep(&[&b, &a]);
+    kernels.scaled_sigmoid_l1_with_grad(&x, &y, &each, range, &mut b, &mut a).unwrap();
+    keep(&[&b, &a]);
+    out
+}
+
+#[test]
+fn every_backend_gives_the_same_bits() {
+    for layout in [Layout::rows(4, 37), Layout::new(2, 5, 3), Layout::rows(2, 1)] {
+        let layout = layout.unwrap();
+        let all = all_backends();
+        let first = everything(all[0], layout);
+        assert!(first.iter().all(|b| !f64::from_bits(*b).is_nan()));
+        for kernels in &all[1..] {
+            assert!(everything(*kernels, layout) == first, "{} differs", kernels.backend());
+        }
+    }
+}
+
+/// The gradient of the losses' sum by the checker, every entry.
+#[track_caller]
+fn checked(
+    inputs: &[&[f64]],
+    outputs: usize,
+    mut call: impl FnMut(&[Vec<f64>], &[f64], &mut [f64], &mut [Vec<f64>]),
+) {
+    let call = core::cell::RefCell::new(&mut call);
+    let options = Options { mode: Mode::Full, ..Options::default() };
+    let zeros: Vec<Vec<f64>> = inputs.iter().map(|x| vec![0.0; x.len()]).collect();
+    let report = check_vjp(
+        &options,
+        inputs,
+        outputs,
+        |x, y| call.borrow_mut()(x, &vec![1.0; outputs], y, &mut zeros.clone()),
+        |x, g, dx| call.borrow_mut()(x, g, &mut vec![0.0; outputs], dx),
+    );
+    assert!(report.is_right(), "{report}");
+}
+
+#[test]
+fn gradients_pass_the_checker_in_full_mode() {
+    let layout = Layout::rows(2, 5).unwrap();
+    let mut next = noise(5);
+    let mut row = |scale: f64| -> Vec<f64> { (0..10).map(|_| next() * scale).collect() };
+    let (x, y, z) = (row(3.0), row(1.0), row(1.0));
+    let q: Vec<f64> = row(0.3).iter().map(|v| v.abs()).collect();
+    let guard = Some(NormGuard::Max(1e-12));
+    let options = CrossEntropyOptions::new().label_smoothing(0.1).z_loss(0.1).softcap(4.0).temperature(1.5);
+    for target in [Target::Classes(&[1, 4]), Target::Probabilities(&q)] {
+        checked(&[&x], 2, |x, g, losses, dx| {
+            cross_entropy_with_grad(&x[0], target, g, layout, &options, losses, &mut dx[0]).unwrap();
+        });
+    }
+    for gamma in [0.0, 0.5, 2.0] {
+        checked(&[&x], 2, |x, g, losses, dx| {
+            let class = ClassOptions::new();
+            lossprep::focal_loss_with_grad(&x[0], &[1, 4], gamma, g, layout, &class, losses, &mut dx[0])
+                .unwrap();
+        });
+    }
+    checked(&[&x], 2, |x, g, losses, dx| {
+        lossprep::kl_div_with_grad(&x[0], &q, 2.0, g, layout, losses, &mut dx[0]).unwrap();
+    });
+    checked(&[&x], 2, |x, g, losses, dx| {
+        lossprep::nll_with_grad(&x[0], &[1, 4], g, layout, &ClassOptions::new(), losses, &mut dx[0]).unwrap();
+    });
+    checked(&[&x], 10, |x, g, losses, dx| {
+        let weights = Some(&[0.5, 1.0, 2.0, 3.0, 0.0][..]);
+        lossprep::binary_cross_entropy_with_logits_with_grad(
+            &x[0], &q, weights, g, layout, losses, &mut dx[0],
+        )
+        .unwrap();
+    });
+    let range = Range::new(-2.0, 3.0).unwrap();
+    checked(&[&x], 10, |x, g, losses, dx| {
+        lossprep::scaled_sigmoid_mse_with_grad(&x[0], &y, g, range, losses, &mut dx[0]).unwrap();
+    });
+    checked(&[&x], 10, |x, g, losses, dx| {
+        lossprep::scaled_sigmoid_huber_with_grad(&x[0], &y, 0.75, g, range, losses, &mut dx[0]).unwrap();
+    });
+    checked(&[&x], 10, |x, g, losses, dx| {
+        lossprep::scaled_sigmoid_l1_with_grad(&x[0], &y, g, range, losses, &mut dx[0]).unwrap();
+    });
+    checked(&[&x, &y, &z], 2, |x, g, losses, dx| {
+        let [a, p, n] = dx else { unreachable!() };
+        let margin = 2.5;
+        lossprep::triplet_margin_with_grad(&x[0], &x[1], &x[2], margin, guard, g, layout, losses, [a, p, n])
+            .unwrap();
+    });
+    checked(&[&x, &y], 2, |x, g, losses, dx| {
+        let [a, b] = dx else { unreachable!() };
+        let similar = [true, false];
+        lossprep::cosine_embedding_with_grad(&x[0], &x[1], &similar, -1.5, guard, g, layout, losses, [a, b])
+            .unwrap();
+    });
+    let size = contrastive_workspace::<f64>(layout).unwrap();
+    checked(&[&x, &y], 2, |x, g, losses, dx| {
+        let [a, b] = dx else { unreachable!() };
+        let work = &mut vec![0.0; size];
+        lossprep::info_nce_with_grad(&x[0], &x[1], 0.5, guard, g, layout, losses, [a, b], work).unwrap();
+    });
+    let views = Layout::rows(4, 5).unwrap();
+    let size = contrastive_workspace::<f64>(views).unwrap();
+    checked(&[&[x.clone(), z.clone()].concat()], 4, |x, g, losses, dx| {
+        let work = &mut vec![0.0; size];
+        lossprep::nt_xent_with_grad(&x[0], 0.5, guard, g, views, losses, &mut dx[0], work).unwrap();
+    });
+}
+
+#[test]
+fn a_saturated_output_has_the_right_error_and_gradient() {
+    let range = Range::new(25.0_f32, 346.0).unwrap();
+    let (mut losses, mut grad) = ([0.0_f32; 2], [0.0; 2]);
+    // y rounds to 346: y − t is −321·σ(−40), and dy/dx as much.
+    lossprep::scaled_sigmoid_l1_with_grad(
+        &[40.0, 40.0],
+        &[346.0, 25.0],
+        &[1.0; 2],
+        range,
+        &mut losses,
+        &mut grad,
+    )
+    .unwrap();
+    let small = 321.0 * (-40.0_f64).exp();
+    assert!((f64::from(losses[0]) / small - 1.0).abs() < 1e-7 && losses[1] == 321.0);
+    assert!((f64::from(grad[0]) / -small - 1.0).abs() < 1e-7 && grad[1] == -grad[0]);
+}
+
+#[test]
+fn a_large_vocabulary_needs_no_buffer() {
+    let n = 131_072;
+    let layout = Layout::rows(1, n).unwrap();
+    let mut data: Vec<f32> = (0..n).map(|i| ((i * 37) % 101) as f32 * 0.1).collect();
+    let x = data.clone();
+    let (mut losses, mut again, mut grad) = ([0.0], [0.0], vec![0.0; n]);
+    let (target, options) = (Target::Classes(&[77_777]), CrossEntropyOptions::new());
+    cross_entropy_with_grad_in_place(&mut data, target, &[1.0], layout, &options, &mut losses).unwrap();
+    cross_entropy_with_grad(&x, target, &[1.0], layout, &options, &mut again, &mut grad).unwrap();
+    assert_eq!((losses, &data), (again, &grad));
+    let sum: f64 = data.iter().map(|&g| f64::from(g)).sum();
+    assert!(sum.abs() < 1e-6, "{sum}");
+}

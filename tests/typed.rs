@@ -1,0 +1,91 @@
+//! What `typed` accepts and refuses; and the messages of the compiler for what does not compile, to the letter.
+
+use lossprep::typed::{LogProbabilities, Logits, Probabilities, Ranged, UnitVectors};
+use lossprep::{Error, Layout, NormGuard, Range, typed};
+
+/// The messages are pinned for one compiler: others phrase them differently.
+const COMPILER: &str = "rustc 1.95.";
+
+#[test]
+fn the_messages_tell_what_to_do() {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let version = std::process::Command::new(rustc).arg("--version").output();
+    let version = version.map_or_else(|e| e.to_string(), |o| String::from_utf8_lossy(&o.stdout).into_owned());
+    if version.starts_with(COMPILER) {
+        trybuild::TestCases::new().compile_fail("tests/typed/*.rs");
+    } else {
+        eprintln!("NOT RUN: the messages are pinned for {COMPILER}, this is {version}");
+    }
+}
+
+#[test]
+fn constructors_check_and_name_the_row() {
+    let layout = Layout::rows(2, 2).unwrap();
+    let row = |result: Result<(), Error>| match result {
+        Err(Error::Row { row, .. }) => Some(row),
+        Ok(()) => None,
+        Err(other) => panic!("{other}"),
+    };
+    let p = |v: [f32; 4]| row(Probabilities::new(v, layout).map(|_| ()));
+    assert_eq!(p([0.25, 0.75, 1.0, 0.0]), None);
+    assert_eq!(p([0.25, 0.75, 0.5, 0.5 + 1e-6]), None, "to the tolerance");
+    assert_eq!(p([0.25, 0.75, 0.5, 0.5 + 1e-4]), Some(1));
+    assert_eq!(p([1.5, -0.5, 1.0, 0.0]), Some(0));
+    assert_eq!(p([0.5, 0.5, f32::NAN, 0.5]), Some(1));
+    let l = |v: [f64; 4]| row(LogProbabilities::new(v, layout).map(|_| ()));
+    let half = 0.5_f64.ln();
+    assert_eq!(l([half, half, 0.0, f64::NEG_INFINITY]), None);
+    assert_eq!(l([half, half, -1.0, -1.0]), Some(1));
+    let u = |v: [f64; 4]| row(UnitVectors::new(v, layout).map(|_| ()));
+    assert_eq!(u([0.6, 0.8, 0.0, -1.0]), None);
+    assert_eq!(u([0.0, 0.0, 0.0, -1.0]), Some(0));
+    let range = Range::new(0.0, 1.0).unwrap();
+    let r = |v: [f64; 4]| row(Ranged::new(v, layout, range).map(|_| ()));
+    assert_eq!(r([0.0, 1.0, 0.5, 0.25]), None);
+    assert_eq!(r([0.0, 1.0, 0.5, 1.25]), Some(1));
+    // Rows along another axis.
+    let columns = Layout::new(1, 2, 2).unwrap();
+    assert!(Probabilities::new([0.25_f32, 1.0, 0.75, 0.0], columns).is_ok());
+    // An unchecked one takes anything that fits; nothing takes what does not.
+    assert!(Probabilities::new_unchecked([7.0_f32; 4], layout).is_ok());
+    assert!(matches!(Logits::new([7.0_f32; 3], layout), Err(Error::Length { .. })));
+    assert!(matches!(UnitVectors::new_unchecked([7.0_f32; 3], layout), Err(Error::Length { .. })));
+}
+
+#[test]
+fn what_the_operations_give_passes_the_checks() {
+    let layout = Layout::rows(3, 50).unwrap();
+    let x: Vec<f32> = (0..150).map(|i| ((i * 37) % 101) as f32 * 0.21 - 9.0).collect();
+    let p = Logits::new(x.clone(), layout).unwrap().softmax().unwrap();
+    assert!(Probabilities::new(p.values(), layout).is_ok());
+    let log_p = typed::log_softmax(Logits::new(&x[..], layout).unwrap(), vec![0.0; 150]).unwrap();
+    assert!(LogProbabilities::new(log_p.into_inner(), layout).is_ok());
+    let unit = typed::l2_normalize(&x, layout, NormGuard::default(), vec![0.0; 150]).unwrap();
+    assert!(UnitVectors::new(unit.values(), unit.layout()).is_ok());
+    let range = Range::new(-2.0, 5.0).unwrap();
+    let y = typed::scaled_sigmoid(&x, layout, range, vec![0.0; 150]).unwrap();
+    assert_eq!(y.range(), range);
+    assert!(Ranged::new(y.values(), layout, range).is_ok());
+}
+
+#[test]
+fn a_wrapper_costs_nothing_and_gives_the_bits_of_the_plain_call() {
+    assert_eq!(size_of::<Logits<f32, &[f32]>>(), size_of::<(&[f32], Layout)>());
+    let layout = Layout::rows(2, 3).unwrap();
+    let x = [1.0_f64, -2.0, 0.5, 3.0, 0.0, 0.25];
+    let options = lossprep::CrossEntropyOptions::new();
+    let (mut typed_losses, mut plain) = ([0.0; 2], [0.0; 2]);
+    let logits = Logits::new(x, layout).unwrap();
+    logits.cross_entropy(&[0, 2], &options, &mut typed_losses).unwrap();
+    let target = lossprep::Target::Classes(&[0, 2]);
+    lossprep::cross_entropy(&x, target, layout, &options, &mut plain).unwrap();
+    assert_eq!(typed_losses, plain);
+    let p = typed::softmax(logits, [0.0; 6]).unwrap();
+    typed::kl_div(logits, p, 1.0, &mut plain).unwrap();
+    assert!(plain.iter().all(|l| l.abs() < 1e-15));
+    // Two layouts of the same size are still two.
+    let turned = UnitVectors::new_unchecked(x, Layout::rows(3, 2).unwrap()).unwrap();
+    let unit = UnitVectors::new_unchecked(x, layout).unwrap();
+    let refused = typed::triplet_margin(unit, turned, unit, 0.2, &mut plain);
+    assert!(matches!(refused, Err(Error::Parameter { name: "layout", .. })));
+}
