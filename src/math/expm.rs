@@ -6,8 +6,8 @@
 //! exp x = 2^b·2^(j/8)·exp r. The table and ln2 are the same.
 //!
 //! # Error
-//! The polynomials and their certified bounds, 2^−41.3 and 2^−66.5, are by
-//! `verify/coefficients/sigmoid.sollya`.
+//! The polynomials and their certified bounds, 2^−41.2 and 2^−66.5, are by
+//! `verify/coefficients/expm.sollya`.
 //!
 //! * [`exp_plain`]: ln2 has one word, so r is off by |x|·2^−54.7 (2^−46.5 at |x| = 300); in all the
 //!   relative error is below 2^−41 for |x| ≤ 300, and `q` has that relative error too where `t` is 1.
