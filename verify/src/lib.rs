@@ -4,11 +4,14 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod certificate;
 pub mod check;
 pub mod connect;
 pub mod data;
 pub mod differences;
 pub mod exact;
+#[cfg(feature = "exhaustive")]
+pub mod exhaustive;
 pub mod inputs;
 pub mod npy;
 pub mod oracle;
