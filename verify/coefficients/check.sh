@@ -5,10 +5,12 @@
 #   check.sh --values   prints everything the scripts make
 #
 # NAME.sollya prints the constants of src/math/NAME.rs in the order in which they stand there; every number of that
-# file that is written in hexadecimal has to be one of them. Needs sollya 8 (Debian: apt-get install sollya).
+# file that is written in hexadecimal has to be one of them. Needs Sollya 8, which is installed if it can be;
+# exit code 3: it cannot.
 set -euo pipefail
 cd "$(dirname "$0")"
-command -v sollya >/dev/null || { echo "sollya is not installed (apt-get install sollya)" >&2; exit 3; }
+source ./need.sh
+need sollya
 failed=0
 for source in ../../src/math/*.rs; do
   name=$(basename "$source" .rs)

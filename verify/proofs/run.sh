@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Runs all proofs and prints each bound. Needs gappa and sollya (Debian: apt-get install gappa sollya).
+# Runs all proofs and prints each bound: two minutes. Needs Gappa and Sollya, which are installed if they can be; exit
+# code 3: they cannot.
+#
+#   run.sh [FILE]   FILE gets a line for each bound, its name and logarithm
 #
 # A *.gappa file is a template: @NAME@ stands for a constant that ../coefficients makes, after that has been compared
 # with the source, or for what is set below. Its lines "#= FILE: CODE" are the operations it models; CODE has to
 # stand in FILE. What Gappa answers is read, rounded up to 0.01 in the logarithm, and compared with the claim.
 set -euo pipefail
 cd "$(dirname "$0")"
-for tool in gappa sollya; do
-  command -v $tool >/dev/null || { echo "$tool is not installed (apt-get install $tool)" >&2; exit 3; }
-done
+source ../coefficients/need.sh
+need gappa sollya
 made=$(../coefficients/check.sh --values)
 declare -A value
 while read -r kind name a b; do

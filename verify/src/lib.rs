@@ -13,6 +13,8 @@ pub mod exact;
 #[cfg(feature = "exhaustive")]
 pub mod exhaustive;
 pub mod inputs;
+#[cfg(feature = "mpfr")]
+pub mod mpfr;
 pub mod npy;
 pub mod oracle;
 pub mod real;
