@@ -5,7 +5,8 @@
 //! LOSSPREP_WRITE_DIGESTS=1 cargo test --test digests
 //! ```
 //!
-//! writes the file again, after all backends agreed.
+//! writes the file again, after all backends agreed. `LOSSPREP_SHORT_DIGESTS=1` leaves out the rows beyond 2^24
+//! elements, which take too long on an emulated machine.
 
 mod operations;
 
@@ -89,9 +90,15 @@ fn all(backend: Backend) -> Digests {
     let mut digests = Digests::new();
     digest(k, &cases::<f32>(), &mut digests);
     digest(k, &cases::<f64>(), &mut digests);
-    digest_long::<f32>(k, &mut digests);
-    digest_long::<f64>(k, &mut digests);
+    if !short() {
+        digest_long::<f32>(k, &mut digests);
+        digest_long::<f64>(k, &mut digests);
+    }
     digests
+}
+
+fn short() -> bool {
+    std::env::var_os("LOSSPREP_SHORT_DIGESTS").is_some()
 }
 
 fn text(digests: &Digests) -> String {
@@ -120,10 +127,15 @@ fn every_backend_gives_the_committed_bits() {
         assert!(here == scalar, "{backend} differs from scalar:\n{}", differences(&here, &scalar));
     }
     if std::env::var_os("LOSSPREP_WRITE_DIGESTS").is_some() {
+        assert!(!short(), "all digests, or none");
         std::fs::write(path, scalar).unwrap();
         return;
     }
-    let committed = std::fs::read_to_string(path).unwrap();
+    let mut committed = std::fs::read_to_string(path).unwrap();
+    if short() {
+        committed =
+            committed.lines().filter(|l| !l.ends_with(" beyond 2^24")).map(|l| format!("{l}\n")).collect();
+    }
     assert!(scalar == committed, "the bits are not those of {path}:\n{}", differences(&scalar, &committed));
 }
 

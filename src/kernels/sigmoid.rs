@@ -28,17 +28,18 @@
 //! rounding is monotone.
 //!
 //! # Error
-//! In registers of the type exp has a relative error below 2^−27.3 (2^−56.3), of which y keeps the part
-//! σ(−x); all else is below 2^−46 (2^−104). So y is within 0.6 ULP where lo·hi ≥ 0 (over all x of f32: 0.58
-//! for (0, 1)), and otherwise within half an ULP and that part of |lo|·σ(−x) + hi·σ(x). s, s − s² and their
+//! In registers of the type exp has a relative error below 2^−27.1 (2^−55.9), of which y keeps the part
+//! σ(−x); all else is below 2^−43 (2^−101). So y is within 0.62 ULP for f32 and 0.64 ULP for f64 where lo·hi ≥ 0
+//! (over all x of f32: 0.58 for (0, 1)), and otherwise within half an ULP and that part of |lo|·σ(−x) + hi·σ(x). s, s − s² and their
 //! product with the width are rounded once each, so a gradient is within 3.7 ULP.
 //!
 //! Elsewhere σ(−|x|) has a relative error below 2^−40 for f32 and 2^−60 for f64, and the sum adds at most
 //! that much of |far − near|·σ(−|x|) ≤ |lo|·σ(−x) + hi·σ(x), the rounding aside. So y is within 0.501 ULP
 //! (f32) and 0.51 ULP (f64) where lo·hi ≥ 0, and otherwise within half an ULP and 2^−40 (2^−60) of
 //! |lo|·σ(−x) + hi·σ(x). For lo = −hi, 1 − exp(−|x|) is 0.0424 at least where t is not 1, which makes
-//! 2^−61.5 into 2^−56.9: 0.57 ULP at most for f64. The inverse is off by half an ULP and 2^−58 of
-//! itself for f64 (0.54 ULP), for f32 by what rounding y − lo and hi − y to f64 costs, 2^−52.
+//! 2^−61.1 into 2^−56.5: 0.59 ULP at most for f64. The inverse is off by half an ULP and 2^−56.5 of
+//! itself for f64 (0.59 ULP), 2^−48.6 for f32. The bounds of the lane functions are proved in `verify/proofs`,
+//! which puts them together.
 //!
 //! Order: where a new table value begins, adjacent x differ in e by 2^−28 (f32) and 2^−57 (f64) at least,
 //! about the bound of the error on the two sides. It does not add up to a fall: for f32 all x of the ranges
@@ -859,7 +860,7 @@ operations! {
     /// `out` has the length of `x`.
     ///
     /// # Accuracy
-    /// At most 1 ULP (0.6 for normal results) where lo·hi ≥ 0 or lo = −hi. Otherwise y passes through
+    /// At most 1 ULP (0.64 for normal results) where lo·hi ≥ 0 or lo = −hi. Otherwise y passes through
     /// zero somewhere, and the bound is ½ ULP + 2^−(p+3)·(|lo|·σ(−x) + hi·σ(x)), p = 24 or 53.
     /// y is non-decreasing in x, lies in [lo, hi], and is (lo + hi)/2 rounded once at 0.
     ///
@@ -968,7 +969,7 @@ operations! {
     ///
     /// # Accuracy
     /// ½ ULP + 2^−(p+3)·max(|log(y − lo)|, |log(hi − y)|), which counts near the middle only; else at
-    /// most 1 ULP (0.54).
+    /// most 1 ULP (0.59).
     ///
     /// # Special values
     /// y = lo gives −∞, y = hi gives +∞; outside [lo, hi], and for NaN, the result is NaN.

@@ -6,14 +6,16 @@
 //! exp x = 2^b·2^(j/8)·exp r. The table and ln2 are the same.
 //!
 //! # Error
-//! The polynomials and their certified bounds, 2^−41.3 and 2^−66.5, are by
-//! `verify/coefficients/sigmoid.sollya`.
+//! The polynomials and their certified bounds, 2^−41.2 and 2^−66.5, are by
+//! `verify/coefficients/expm.sollya`.
 //!
 //! * [`exp_plain`]: ln2 has one word, so r is off by |x|·2^−54.7 (2^−46.5 at |x| = 300); in all the
-//!   relative error is below 2^−41 for |x| ≤ 300, and `q` has that relative error too where `t` is 1.
+//!   relative error is below 2^−41.2 for |x| ≤ 300. Where `t` is 1, `q` is exp x − 1 with one below 2^−35.4.
 //! * [`exp_wide`]: the first fused step is exact, the second leaves its rounding in a low word. What is
-//!   rounded for good is r²·p(r), three times at 2^−63: relative error below 2^−61.5.
-//!   With k = 0, `high + low` is exp x − 1 with a relative error below 2^−57.
+//!   rounded for good is r²·p(r), and the low word is added to r alone: relative error below 2^−61.1.
+//!   With k = 0, `high + low` is exp x − 1 with a relative error below 2^−57.1.
+//!
+//! All four are proved in `verify/proofs`.
 
 use crate::element::Lane;
 use crate::math::exp::{ExpTable, WIDE, exponent, horner};

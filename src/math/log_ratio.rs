@@ -7,9 +7,9 @@
 //!
 //! # Error
 //! L and its certified bounds, 2^−50.3 and 2^−64.7 of the logarithm, are by
-//! `verify/coefficients/sigmoid.sollya`. The cubic part is at most 2^−6.6 of the whole, so its
-//! roundings count 2^−59. [`log_ratio`]: relative error below 2^−50. [`log_ratio_word`]: below 2^−58
-//! before its one rounding.
+//! `verify/coefficients/log_ratio.sollya`. The cubic part is at most 2^−6.6 of the
+//! whole, and off by 2^−50.2 of itself. [`log_ratio`]: relative error below 2^−48.6. [`log_ratio_word`]: below
+//! 2^−56.5 before its one rounding. Both are proved in `verify/proofs`.
 
 use crate::element::Lane;
 use crate::math::exp::{ExpTable, horner};

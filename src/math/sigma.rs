@@ -14,7 +14,7 @@
 //! # Error
 //! Polynomial 2^−32.1 (f32) and 2^−58.2 (f64), by `verify/coefficients/sigma.sollya`; r + c, q and w are
 //! rounded at 2^−29, 2^−29 and 2^−28.5 of exp(−x) (2^−58, 2^−58, 2^−57.5): t − w has a relative error below
-//! 2^−27.3 (2^−56.3). What follows adds 2^−47 (2^−105). For |x| ≤ `FARTHEST`, where t and w are normal
+//! 2^−27.1 (2^−55.9), proved in `verify/proofs`. What follows adds 14u², 2^−44.1 (2^−102.1). For |x| ≤ `FARTHEST`, where t and w are normal
 //! numbers, or w is so small that it does not matter.
 
 use crate::element::Lane;
@@ -92,7 +92,7 @@ pub(crate) fn sigma<T: Lane, S: Simd, const LARGE: bool>([t, w]: [Vector<T, S>; 
     [h, (-h).mul_add(error, (-h).mul_add(d, one))]
 }
 
-/// (t − w)/(1 + t − w), rounded once but for 2^−27.3 (2^−56.3) of it, for t − w ≤ 1.
+/// (t − w)/(1 + t − w), rounded once but for 2^−27.1 (2^−55.9) of it, for t − w ≤ 1.
 #[inline(always)]
 pub(crate) fn sigma_of_minus<T: Lane, S: Simd>([t, w]: [Vector<T, S>; 2]) -> Vector<T, S> {
     let e = fast_two_sum(t, -w);

@@ -80,7 +80,7 @@ impl<T: Lane, S: Simd> Word<T, S> {
         fast_two_sum(c.hi, self.lo.mul_add(b, c.lo))
     }
 
-    /// The quotient, relative error ≤ 10u²: a quotient of the heads, and one correction from the
+    /// The quotient, relative error ≤ 11u² (2^−102.5 for f64): a quotient of the heads, and one correction from the
     /// remainder, whose head is exact.
     #[inline(always)]
     pub(crate) fn div(self, b: Self) -> Self {
@@ -90,7 +90,7 @@ impl<T: Lane, S: Simd> Word<T, S> {
         fast_two_sum(q, rest / b.hi)
     }
 
-    /// The square root of a positive number, relative error ≤ 4u²: Newton's step on the root of the
+    /// The square root of a positive number, relative error ≤ 4u² (2^−104): Newton's step on the root of the
     /// head. 0 gives 0.
     #[inline(always)]
     pub(crate) fn sqrt(self) -> Self {

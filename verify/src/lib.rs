@@ -4,13 +4,18 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod certificate;
 pub mod check;
 pub mod connect;
 pub mod data;
 pub mod differences;
 pub mod exact;
+#[cfg(feature = "exhaustive")]
+pub mod exhaustive;
 pub mod inputs;
 pub mod losses;
+#[cfg(feature = "mpfr")]
+pub mod mpfr;
 pub mod npy;
 pub mod oracle;
 pub mod real;

@@ -3,12 +3,14 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use lossprep::Backend;
+#[cfg(feature = "exhaustive")]
+use lossprep_verify::exhaustive;
 use lossprep_verify::inputs::{Level, Origin, Source};
 use lossprep_verify::losses::{self, Loss};
 use lossprep_verify::oracle::Op;
 use lossprep_verify::report::{Entry, Report};
 use lossprep_verify::ulp::Number;
-use lossprep_verify::{bench, check, connect, data, differences, special};
+use lossprep_verify::{bench, certificate, check, connect, data, differences, special};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,6 +58,11 @@ enum Command {
     },
     /// Times the operations: ns an element, beside a copy and the naive loop
     Bench(bench::Options),
+    /// Computes the digests of certificate.json again: every 257th f32 on each backend, or all on one
+    Certificate(certificate::Options),
+    /// Judges every f32 and writes certificate.json: half an hour or more
+    #[cfg(feature = "exhaustive")]
+    Exhaustive(exhaustive::Options),
 }
 
 fn replay(name: &str) -> Result<bool, String> {
@@ -209,6 +216,9 @@ fn main() -> ExitCode {
         Some(Command::Data(options)) => data::run(options),
         Some(Command::Replay { name }) => replay(name),
         Some(Command::Bench(options)) => bench::run(options),
+        Some(Command::Certificate(options)) => certificate::run(options),
+        #[cfg(feature = "exhaustive")]
+        Some(Command::Exhaustive(options)) => exhaustive::run(options),
         None => verify(&cli),
     };
     match result {
