@@ -423,9 +423,8 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
         if IN_PLACE {
             staged(s, T::registers(&self.out[part]).1, fills[0], &mut self.out_tails[i]);
         } else {
-            for n in 0..N {
-                let (_, tail) = T::registers(&self.inputs[n][part.clone()]);
-                staged(s, tail, fills[n], &mut self.tails[i][n]);
+            for ((lanes, input), fill) in self.tails[i].iter_mut().zip(&self.inputs).zip(fills) {
+                staged(s, T::registers(&input[part.clone()]).1, fill, lanes);
             }
         }
     }

@@ -686,7 +686,7 @@ fn columns_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     let mut joined = [zeros; APART];
     if !T::COMPENSATED || block.len() <= STAGED_EACH {
         // A few accumulators at a time, in registers.
-        for k in 0..used.min(APART) {
+        for (k, joined) in joined.iter_mut().enumerate().take(used) {
             let (mut totals, mut lows) = ([zero; AT_ONCE], [zero; AT_ONCE]);
             for from in (block.start + k..block.end).step_by(WAYS) {
                 for way in 0..AT_ONCE {
@@ -698,7 +698,7 @@ fn columns_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
                     add_element::<T, S, PRODUCTS, SCALED>(s, data, j, by, to, &mut range);
                 }
             }
-            joined[k] = join_four::<T, S>(s, totals, lows, k + APART >= used);
+            *joined = join_four::<T, S>(s, totals, lows, k + APART >= used);
         }
     } else {
         // In the order of memory, with all accumulators there: 32 of 16 rows are more than there are registers.
