@@ -237,7 +237,7 @@ fn a_small_report_holds_and_its_worst_input_replays() {
     let text = exit(&args, 0);
     assert!(text.contains("every claim holds") && text.contains("backends: scalar"), "{text}");
     let json = std::fs::read_to_string(json).unwrap();
-    assert!(json.starts_with("{\"schema\": 2, ") && json.contains("\"seed\": \"9\""), "{json}");
+    assert!(json.starts_with("{\"schema\": 3, ") && json.contains("\"seed\": \"9\""), "{json}");
     let replay = json.split("\"replay\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let got = json.split("\"got\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let again = exit(&["replay", replay], 0);
