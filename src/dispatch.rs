@@ -1,7 +1,7 @@
 //! Which backend runs: detected once, forced per call, never changed for the process.
 
 use crate::Error;
-use crate::simd::{Op, Portable, Scalar, Simd};
+use crate::simd::{Op, Scalar, Simd};
 
 /// An instruction set that the kernels are compiled for. All give the same bits.
 ///
@@ -155,7 +155,7 @@ impl Kernels {
                     return Simd::vectorize(s, op);
                 }
             }
-            Backend::Portable => return Portable.vectorize(op),
+            Backend::Portable => return crate::simd::Portable.vectorize(op),
             _ => {}
         }
         // A token was had when the value was made, so only Scalar itself comes here.

@@ -324,7 +324,7 @@ operations! {
     /// let (queries, keys) = ([2.0_f32, 0.0, 0.0, 3.0], [1.0, 0.0, 0.0, 1.0]);
     /// let (mut losses, mut workspace) = ([0.0; 2], vec![0.0; contrastive_workspace::<f32>(layout)?]);
     /// info_nce(&queries, &keys, 0.0625, Some(NormGuard::default()), layout, &mut losses, &mut workspace)?;
-    /// assert_eq!(losses, [1.1253516e-7; 2]); // log(1 + exp(−16))
+    /// assert_eq!(losses, [1.1253517e-7; 2]); // log(1 + exp(−16))
     /// # Ok::<(), lossprep::Error>(())
     /// ```
     /// # Source
