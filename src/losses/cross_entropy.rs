@@ -22,7 +22,12 @@
 //! 4. The gradient; at the maximum p·V − v is (V − v) − V·(1 − p), neither difference formed by subtraction. A
 //!    confident row keeps all its digits.
 //!
-//! All in registers of twice the precision ([`Wide`]), rounded once. The gradient may overwrite the logits: the
+//! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`CrossEntropy` in
+//! `kernels/softmax.rs`): p·g costs no more than p, L − x_t comes from the sum without the maximum, and the gradient
+//! at the class is expm1(−loss)·g. Rows whose factor is above 1, tiny or not finite have their gradient from the steps
+//! above, row by row, so that no row's bits depend on another.
+//!
+//! All else in registers of twice the precision ([`Wide`]), rounded once. The gradient may overwrite the logits: the
 //! last pass reads an element before it writes it.
 //!
 //! # Error
