@@ -853,7 +853,7 @@ operations! {
     /// probabilities has the shape of `x`. Reduce with [`Reduction`](crate::Reduction).
     ///
     /// # Accuracy
-    /// At most 1 ULP wherever the terms do not cancel, which takes a negative share, or a z-loss where L is near 0;
+    /// At most 1 ULP, 1.5 with class weights, wherever the terms do not cancel, which takes a negative share, or a z-loss where L is near 0;
     /// then 1 ULP of the sum of their magnitudes (of the z-loss: ζ·r·(|max z| + log Σ exp(z_j − max z))²). A row whose
     /// class is certain to 10⁻³⁰⁰ has the loss 10⁻³⁰⁰, and the right digits of it. The same bits on every backend and
     /// for every layout.
