@@ -19,7 +19,12 @@ const ALLOWED: &[(&str, &str)] = &[
     ("memset", "tails and tiles"),
     ("__floattidf", "an exact sum as f64, once a row"),
     ("__floatuntidf", "an exact sum as f64, once a row"),
-    ("lossprep::rows::Kept::filter", "masks and lengths, cold"),
+    ("lossprep::rows::Kept::clear", "what lengths leave out, once a call"),
+    ("lossprep::rows::Block::", "tiles, once a block of rows"),
+    ("lossprep::rows::Place::", "masks: elements one by one"),
+    ("lossprep::rows::lone", "rows left over, on the portable backend"),
+    ("lossprep::kernels::l2::staged", "tiles, once a group of rows"),
+    ("vectorize::imp", "a part of its own, compiled for the same instruction set"),
     ("lossprep::kernels::l2::dot", "once a group of rows"),
     ("core::iter::adapters::step_by::StepBy", "what lengths leave out, once a row"),
 ];
