@@ -239,11 +239,7 @@ fn each<T>(x: &[T]) -> Result<Layout, Error> {
 /// Pairs of pairs, of values or of patterns.
 macro_rules! pairs {
     () => { () };
-    ($first:expr $(, $rest:expr)*) => { ($first, pairs!($($rest),*)) };
-}
-macro_rules! names {
-    () => { () };
-    ($first:ident $(, $rest:ident)*) => { ($first, names!($($rest),*)) };
+    ([$($first:tt)*] $($rest:tt)*) => { ($($first)*, pairs!($($rest)*)) };
 }
 
 /// Declares the `par_` form of operations: their arguments with the way each is cut, and the layout that is cut.
@@ -257,7 +253,7 @@ macro_rules! parallel {
                 /// Those of the function at the crate root.
                 pub fn $par<T: Element>(self, $($arg: $ty),*) -> Result<(), Error> {
                     let layout = $layout;
-                    in_parts(layout, pairs!($($cut($arg, layout)),*), |names!($($arg),*)| {
+                    in_parts(layout, pairs!($([$cut($arg, layout)])*), |pairs!($([$arg])*)| {
                         self.$name($($arg.give()),*)
                     })
                 }

@@ -138,7 +138,7 @@ fn same_bits<T: Bits>() {
         [1, 300, 251],
         [1, 90_001, 1],
         [6, 0, 3],
-        [0, usize::MAX, 2],
+        [0, 5, 2],
         [16, 10, 1],
     ] {
         let layout = Layout::new(outer, len, inner).unwrap();
