@@ -56,6 +56,13 @@ impl Layout {
         Self::new(product(&shape[..axis])?, shape[axis], product(&shape[axis + 1..])?)
     }
 
+    /// The same with at most as many blocks.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn with_outer(self, outer: usize) -> Self {
+        let rows = outer * self.inner;
+        Self { outer, elements: rows * self.len, rows, ..self }
+    }
+
     /// How many blocks of `len × inner` there are.
     pub const fn outer(&self) -> usize {
         self.outer

@@ -13,6 +13,8 @@ mod kernels;
 mod layout;
 mod losses;
 mod math;
+#[cfg(feature = "rayon")]
+pub mod parallel;
 pub mod reference;
 mod rows;
 mod simd;
@@ -57,3 +59,6 @@ pub use losses::ranged::{
     scaled_sigmoid_mse, scaled_sigmoid_mse_with_grad,
 };
 pub use losses::reduce::Reduction;
+#[cfg(feature = "rayon")]
+#[doc(no_inline)]
+pub use parallel::*;

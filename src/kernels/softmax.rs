@@ -116,7 +116,24 @@ impl<'a, T: Element> SoftmaxOptions<'a, T> {
         self
     }
 
-    fn check(&self, layout: Layout) -> Result<(), Error> {
+    /// The options of the rows before and after that number of them, which have so many elements.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn split_at(self, elements: usize, rows: usize) -> (Self, Self) {
+        let (a, b) = match self.kept {
+            Kept::All => (Kept::All, Kept::All),
+            Kept::Mask(keep) => {
+                let (a, b) = keep.split_at(elements);
+                (Kept::Mask(a), Kept::Mask(b))
+            }
+            Kept::Lengths(valid) => {
+                let (a, b) = valid.split_at(rows);
+                (Kept::Lengths(a), Kept::Lengths(b))
+            }
+        };
+        (Self { kept: a, ..self }, Self { kept: b, ..self })
+    }
+
+    pub(crate) fn check(&self, layout: Layout) -> Result<(), Error> {
         if !(self.temperature.is_normal() && self.temperature > T::zero()) {
             return Err(Error::Parameter { name: "temperature", requirement: "finite, normal and positive" });
         }

@@ -1,0 +1,312 @@
+//! The operations on several threads, with the feature `rayon`: the same arguments, bits and errors as without `par_`.
+//!
+//! ```
+//! use lossprep::{Layout, par_softmax};
+//! let logits = vec![0.5_f32; 64 * 1000];
+//! let mut p = vec![0.0; logits.len()];
+//! // A pool of the caller's choice; outside of any, rayon's global one.
+//! let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
+//! pool.install(|| par_softmax(&logits, Layout::rows(64, 1000)?, &mut p))?;
+//! assert!(p.iter().all(|&p| (p - 0.001).abs() < 1e-9));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Threads
+//! Work runs on the rayon pool in which the call is made, and nowhere else: [`ThreadPool::install`](rayon::ThreadPool::install)
+//! chooses the number of threads, and outside of a pool it is that of rayon's global one. A call in a pool of one thread
+//! is the plain call.
+//!
+//! A tensor is cut along its outer dimension, masks and lengths with it, and each part is a plain call. Parts have at
+//! least 16,384 elements, so a tensor of fewer than 32,768 stays on the thread of the caller: there two
+//! threads won nothing, since waking the second takes longer than the work. Elementwise operations are cut anywhere.
+//!
+//! # What stays on one thread
+//! A layout with `outer = 1`: a single long row, or axis 0. The rows of axis 0 lie side by side, and no contiguous parts of
+//! the slices hold some of them whole; without `unsafe` and without a copy no two threads can write them. A single row
+//! could be cut, since sums do not depend on the cut, but each kernel would have to hand out its sums between two
+//! passes, which none does yet.
+//!
+//! # Bits
+//! Those of the plain call, for any number of threads: they depend on the row alone.
+//!
+//! # Errors
+//! Those of the plain call, with the row numbers of the whole tensor; nothing has been written.
+
+use crate::{Element, Error, Kernels, Layout, NormGuard, Range, SoftmaxOptions};
+use rayon::join;
+
+/// The least elements of a part.
+const LEAST: usize = 16_384;
+/// Parts for each thread: what one that is interrupted leaves, others take.
+const PARTS: usize = 4;
+/// Cuts are made at multiples of so many blocks, where there are enough: short rows fill registers, and
+/// elements cache lines.
+const ALIGNED: usize = 16;
+
+/// An argument, to be cut before block `at` of the outer dimension.
+trait Cut: Send + Sized {
+    /// Whether the layout allows it. What is wrong, the plain call says.
+    fn fits(&self, layout: Layout) -> bool;
+    fn cut(self, at: usize) -> (Self, Self);
+}
+
+/// Runs a plain call on the parts of its arguments.
+fn in_parts<A: Cut>(
+    layout: Layout,
+    arguments: A,
+    call: impl Fn(A) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let elements = layout.elements();
+    // Small ones do not even ask rayon, which would start its global pool.
+    if elements < 2 * LEAST || !arguments.fits(layout) {
+        return call(arguments);
+    }
+    let threads = rayon::current_num_threads();
+    if threads == 1 {
+        return call(arguments);
+    }
+    let least = LEAST.max(elements / (PARTS * threads)).div_ceil(elements / layout.outer());
+    halves(layout.outer(), least, arguments, &call)
+}
+
+fn halves<A: Cut>(
+    blocks: usize,
+    least: usize,
+    arguments: A,
+    call: &(impl Fn(A) -> Result<(), Error> + Sync),
+) -> Result<(), Error> {
+    if blocks < 2 * least {
+        return call(arguments);
+    }
+    let middle = blocks / 2;
+    let at = if middle < ALIGNED { middle } else { middle / ALIGNED * ALIGNED };
+    let (before, after) = arguments.cut(at);
+    let (a, b) = join(|| halves(at, least, before, call), || halves(blocks - at, least, after, call));
+    // What a part can still say is wrong with a number, every part says, before it writes.
+    a.and(b)
+}
+
+impl Cut for () {
+    fn fits(&self, _: Layout) -> bool {
+        true
+    }
+    fn cut(self, _: usize) -> (Self, Self) {
+        ((), ())
+    }
+}
+
+impl<A: Cut, B: Cut> Cut for (A, B) {
+    fn fits(&self, layout: Layout) -> bool {
+        self.0.fits(layout) && self.1.fits(layout)
+    }
+    fn cut(self, at: usize) -> (Self, Self) {
+        let ((a, c), (b, d)) = (self.0.cut(at), self.1.cut(at));
+        ((a, b), (c, d))
+    }
+}
+
+trait Slice: Send + Sized {
+    fn size(&self) -> usize;
+    fn cut(self, at: usize) -> (Self, Self);
+}
+
+impl<T: Sync> Slice for &[T] {
+    fn size(&self) -> usize {
+        self.len()
+    }
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at(at)
+    }
+}
+
+impl<T: Send> Slice for &mut [T] {
+    fn size(&self) -> usize {
+        self.len()
+    }
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at_mut(at)
+    }
+}
+
+/// A slice with so many numbers a block.
+struct Blocks<S> {
+    slice: S,
+    of: usize,
+}
+
+impl<S> Blocks<S> {
+    fn give(self) -> S {
+        self.slice
+    }
+}
+
+impl<S: Slice> Cut for Blocks<S> {
+    fn fits(&self, layout: Layout) -> bool {
+        self.slice.size() == layout.outer() * self.of
+    }
+    fn cut(self, at: usize) -> (Self, Self) {
+        let (a, b) = self.slice.cut(at * self.of);
+        (Self { slice: a, of: self.of }, Self { slice: b, of: self.of })
+    }
+}
+
+/// A number for each element. The product overflows only where there is no element.
+fn elements<S>(slice: S, layout: Layout) -> Blocks<S> {
+    Blocks { slice, of: layout.len().saturating_mul(layout.inner()) }
+}
+
+/// A number for each row.
+fn rows<S>(slice: S, layout: Layout) -> Blocks<S> {
+    Blocks { slice, of: layout.inner() }
+}
+
+/// The options of the softmax family, with the layout that the mask or the lengths are for.
+struct Options<'a, T> {
+    options: SoftmaxOptions<'a, T>,
+    layout: Layout,
+}
+
+impl<T> Options<'_, T> {
+    fn give(&self) -> &SoftmaxOptions<'_, T> {
+        &self.options
+    }
+}
+
+impl<T: Element> Cut for Options<'_, T> {
+    fn fits(&self, layout: Layout) -> bool {
+        self.options.check(layout).is_ok()
+    }
+    fn cut(self, at: usize) -> (Self, Self) {
+        let Self { options, layout } = self;
+        let (a, b) = options.split_at(at * layout.len() * layout.inner(), at * layout.inner());
+        (Self { options: a, layout }, Self { options: b, layout })
+    }
+}
+
+fn kept<'a, T: Element>(options: &SoftmaxOptions<'a, T>, layout: Layout) -> Options<'a, T> {
+    Options { options: *options, layout }
+}
+
+/// What is the same for all parts.
+struct Same<V>(V);
+
+impl<V> Same<V> {
+    fn give(self) -> V {
+        self.0
+    }
+}
+
+impl<V: Copy + Send> Cut for Same<V> {
+    fn fits(&self, _: Layout) -> bool {
+        true
+    }
+    fn cut(self, _: usize) -> (Self, Self) {
+        (Self(self.0), self)
+    }
+}
+
+fn same<V>(value: V, _: Layout) -> Same<V> {
+    Same(value)
+}
+
+/// The layout itself.
+struct Outer(Layout);
+
+impl Outer {
+    fn give(self) -> Layout {
+        self.0
+    }
+}
+
+impl Cut for Outer {
+    fn fits(&self, _: Layout) -> bool {
+        true
+    }
+    fn cut(self, at: usize) -> (Self, Self) {
+        (Self(self.0.with_outer(at)), Self(self.0.with_outer(self.0.outer() - at)))
+    }
+}
+
+fn outer(layout: Layout, _: Layout) -> Outer {
+    Outer(layout)
+}
+
+/// The layout of an elementwise operation: each element a block.
+fn each<T>(x: &[T]) -> Result<Layout, Error> {
+    Layout::new(x.len(), 1, 1)
+}
+
+/// Pairs of pairs, of values or of patterns.
+macro_rules! pairs {
+    () => { () };
+    ([$($first:tt)*] $($rest:tt)*) => { ($($first)*, pairs!($($rest)*)) };
+}
+
+/// Declares the `par_` form of operations: their arguments with the way each is cut, and the layout that is cut.
+macro_rules! parallel {
+    ($($par:ident = $name:ident($($arg:ident: $cut:ident $ty:ty),*) by $layout:expr;)*) => {
+        impl Kernels {
+            $(
+                #[doc = concat!("[`", stringify!($par), "`](crate::", stringify!($par), ") on this backend.")]
+                ///
+                /// # Errors
+                /// Those of the function at the crate root.
+                pub fn $par<T: Element>(self, $($arg: $ty),*) -> Result<(), Error> {
+                    let layout = $layout;
+                    in_parts(layout, pairs!($([$cut($arg, layout)])*), |pairs!($([$arg])*)| {
+                        self.$name($($arg.give()),*)
+                    })
+                }
+            )*
+        }
+        $(
+            #[doc = concat!("[`", stringify!($name), "`](crate::", stringify!($name), ") on the rayon pool in which it is called: the same arguments and bits. See [the module](crate::parallel).")]
+            ///
+            /// # Errors
+            #[doc = concat!("Those of [`", stringify!($name), "`](crate::", stringify!($name), ").")]
+            pub fn $par<T: Element>($($arg: $ty),*) -> Result<(), Error> {
+                Kernels::best()?.$par($($arg),*)
+            }
+        )*
+    };
+}
+
+parallel! {
+    par_softmax = softmax(x: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
+    par_softmax_with = softmax_with(x: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
+    par_softmax_in_place = softmax_in_place(data: elements &mut [T], layout: outer Layout) by layout;
+    par_softmax_in_place_with = softmax_in_place_with(data: elements &mut [T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>) by layout;
+    par_softmax_vjp = softmax_vjp(y: elements &[T], upstream: elements &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
+    par_softmax_vjp_with = softmax_vjp_with(y: elements &[T], upstream: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, grad: elements &mut [T]) by layout;
+    par_softmax_jvp = softmax_jvp(y: elements &[T], tangent: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
+    par_softmax_jvp_with = softmax_jvp_with(y: elements &[T], tangent: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
+    par_log_softmax = log_softmax(x: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
+    par_log_softmax_with = log_softmax_with(x: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
+    par_log_softmax_in_place = log_softmax_in_place(data: elements &mut [T], layout: outer Layout) by layout;
+    par_log_softmax_in_place_with = log_softmax_in_place_with(data: elements &mut [T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>) by layout;
+    par_log_softmax_vjp = log_softmax_vjp(log_y: elements &[T], upstream: elements &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
+    par_log_softmax_vjp_with = log_softmax_vjp_with(log_y: elements &[T], upstream: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, grad: elements &mut [T]) by layout;
+    par_log_softmax_jvp = log_softmax_jvp(log_y: elements &[T], tangent: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
+    par_log_softmax_jvp_with = log_softmax_jvp_with(log_y: elements &[T], tangent: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
+    par_logsumexp = logsumexp(x: elements &[T], layout: outer Layout, out: rows &mut [T]) by layout;
+    par_logsumexp_with = logsumexp_with(x: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: rows &mut [T]) by layout;
+    par_logsumexp_vjp = logsumexp_vjp(x: elements &[T], upstream: rows &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
+    par_logsumexp_vjp_with = logsumexp_vjp_with(x: elements &[T], upstream: rows &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, grad: elements &mut [T]) by layout;
+    par_logsumexp_jvp = logsumexp_jvp(x: elements &[T], tangent: elements &[T], layout: outer Layout, out: rows &mut [T]) by layout;
+    par_logsumexp_jvp_with = logsumexp_jvp_with(x: elements &[T], tangent: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: rows &mut [T]) by layout;
+    par_l2_norm = l2_norm(x: elements &[T], layout: outer Layout, out: rows &mut [T]) by layout;
+    par_l2_norm_vjp = l2_norm_vjp(x: elements &[T], norm: rows &[T], upstream: rows &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
+    par_l2_norm_jvp = l2_norm_jvp(x: elements &[T], norm: rows &[T], tangent: elements &[T], layout: outer Layout, out: rows &mut [T]) by layout;
+    par_l2_normalize = l2_normalize(x: elements &[T], layout: outer Layout, guard: same NormGuard<T>, out: elements &mut [T]) by layout;
+    par_l2_normalize_in_place = l2_normalize_in_place(data: elements &mut [T], layout: outer Layout, guard: same NormGuard<T>) by layout;
+    par_l2_normalize_vjp = l2_normalize_vjp(x: elements &[T], norm: rows &[T], upstream: elements &[T], layout: outer Layout, guard: same NormGuard<T>, grad: elements &mut [T]) by layout;
+    par_l2_normalize_jvp = l2_normalize_jvp(x: elements &[T], norm: rows &[T], tangent: elements &[T], layout: outer Layout, guard: same NormGuard<T>, out: elements &mut [T]) by layout;
+    par_scaled_sigmoid = scaled_sigmoid(x: elements &[T], range: same Range<T>, out: elements &mut [T]) by each(x)?;
+    par_scaled_sigmoid_in_place = scaled_sigmoid_in_place(data: elements &mut [T], range: same Range<T>) by each(data)?;
+    par_scaled_sigmoid_vjp = scaled_sigmoid_vjp(x: elements &[T], upstream: elements &[T], range: same Range<T>, grad: elements &mut [T]) by each(x)?;
+    par_scaled_sigmoid_jvp = scaled_sigmoid_jvp(x: elements &[T], tangent: elements &[T], range: same Range<T>, out: elements &mut [T]) by each(x)?;
+    par_scaled_sigmoid_inverse = scaled_sigmoid_inverse(y: elements &[T], range: same Range<T>, out: elements &mut [T]) by each(y)?;
+    par_scaled_sigmoid_inverse_in_place = scaled_sigmoid_inverse_in_place(data: elements &mut [T], range: same Range<T>) by each(data)?;
+    par_scaled_sigmoid_inverse_vjp = scaled_sigmoid_inverse_vjp(y: elements &[T], upstream: elements &[T], range: same Range<T>, grad: elements &mut [T]) by each(y)?;
+    par_scaled_sigmoid_inverse_jvp = scaled_sigmoid_inverse_jvp(y: elements &[T], tangent: elements &[T], range: same Range<T>, out: elements &mut [T]) by each(y)?;
+}
