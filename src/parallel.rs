@@ -16,9 +16,10 @@
 //! chooses the number of threads, and outside of a pool it is that of rayon's global one. A call in a pool of one thread
 //! is the plain call.
 //!
-//! A tensor is cut along its outer dimension, masks and lengths with it, and each part is a plain call. Parts have at
-//! least 16,384 elements, so a tensor of fewer than 32,768 stays on the thread of the caller: there two
-//! threads won nothing, since waking the second takes longer than the work. Elementwise operations are cut anywhere.
+//! A tensor is cut along its outer dimension, masks and lengths with it, and each part is a plain call. Elementwise
+//! operations are cut anywhere. Parts have about 16,384 elements at least, so a tensor of fewer than 32,768 stays on the
+//! thread of the caller. The number is chosen for parts that are worth waking a thread for: with AVX-512 one takes 3 µs
+//! (f32 scaled sigmoid) to 15 µs (f32 softmax of rows of 16).
 //!
 //! # What stays on one thread
 //! A layout with `outer = 1`: a single long row, or axis 0. The rows of axis 0 lie side by side, and no contiguous parts of
