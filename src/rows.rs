@@ -143,6 +143,8 @@ impl Kept<'_> {
     /// Puts `absent` where an element does not take part.
     pub(crate) fn clear<T: Lane>(&self, layout: Layout, data: &mut [T], absent: T) {
         match *self {
+            // Without elements, the other dimensions may overflow.
+            _ if data.is_empty() => {}
             Kept::All => {}
             Kept::Mask(keep) => {
                 for (x, &keep) in data.iter_mut().zip(keep) {

@@ -816,6 +816,10 @@ fn one_finite_element<T: Real>() {
 }
 
 fn no_elements<T: Real>() {
+    // Its dimensions overflow, its elements are none.
+    let vast = Layout::new(0, usize::MAX, 2).unwrap();
+    let lengths = SoftmaxOptions::<T>::new().lengths(&[]);
+    scalar().softmax_in_place_with(&mut [], vast, &lengths).unwrap();
     for layout in [(3, 0, 1), (2, 0, 5), (0, 4, 1), (0, 0, 0), (4, 3, 0)] {
         let layout = Layout::new(layout.0, layout.1, layout.2).unwrap();
         let rows = layout.row_count();
