@@ -23,7 +23,7 @@
 //!
 //! # What stays on one thread
 //! A layout with `outer = 1`: a single long row, or axis 0. The rows of axis 0 lie side by side, and no contiguous parts of
-//! the slices hold some of them whole; without `unsafe` and without a copy no two threads can write them. A single row
+//! the slices hold some of them whole: without a copy, safe code cannot let two threads write them. A single row
 //! could be cut, since sums do not depend on the cut, but each kernel would have to hand out its sums between two
 //! passes, which none does yet.
 //!
