@@ -1,4 +1,4 @@
-//! The output bits of every operation, type and form, pinned: `tests/digests.txt` holds a digest of each, and
+//! The output bits of every operation and loss, type and form, pinned: `tests/digests.txt` holds a digest of each, and
 //! every backend has to give it. Bits may change with a minor version and a line in the changelog only:
 //!
 //! ```sh
@@ -8,8 +8,10 @@
 //! writes the file again, after all backends agreed. `LOSSPREP_SHORT_DIGESTS=1` leaves out the rows beyond 2^24
 //! elements, which take too long on an emulated machine.
 
+mod every_loss;
 mod operations;
 
+use every_loss::{LossCase, row_of, run_contrastive, run_losses, run_reductions, same};
 use lossprep::{Backend, Kernels, Layout, OPERATIONS};
 use operations::{Bits, Case, Random, backends, run_all};
 use std::collections::BTreeMap;
@@ -68,6 +70,34 @@ fn digest<T: Bits>(k: Kernels, cases: &[Case<T>], digests: &mut Digests) {
     }
 }
 
+/// The losses; each row of a batch has to give what it gives alone.
+fn digest_losses<T: Bits>(k: Kernels, cases: &[Case<T>], digests: &mut Digests) {
+    for case in cases.iter().filter(|case| case.layout.elements() > 0) {
+        let (layout, batch) = (case.layout, LossCase::new(case));
+        let mut together: BTreeMap<String, Vec<Vec<T>>> = BTreeMap::new();
+        let mut digest = |name: &str, form: &str, results: &[&[T]]| {
+            let digest = digests.entry(format!("{name} {} {form}", T::NAME)).or_default();
+            results.iter().for_each(|result| digest.add(result));
+        };
+        run_losses(k, &batch, |name, form, results| {
+            digest(name, form, results);
+            together.insert(format!("{name} {form}"), results.iter().map(|r| r.to_vec()).collect());
+        });
+        run_contrastive(k, &batch, &mut digest);
+        run_reductions(&batch, &mut digest);
+        let alone = if layout.inner() == 1 && layout.elements() < 2000 { layout.row_count() } else { 0 };
+        for row in 0..alone {
+            let one = row_of(case, row);
+            run_losses(k, &batch.row(&one, row), |name, form, results| {
+                for (all, result) in together[&format!("{name} {form}")].iter().zip(results) {
+                    let all = &all[row * result.len()..][..result.len()];
+                    assert!(same(all, result), "{name} {form}: row {row} of {layout:?} has other bits alone");
+                }
+            });
+        }
+    }
+}
+
 /// A row beyond 2^24 elements, whose sums take more than any block or word of them holds.
 fn digest_long<T: Bits>(k: Kernels, digests: &mut Digests) {
     let mut random = Random(0x6c6f_6e67);
@@ -90,6 +120,8 @@ fn all(backend: Backend) -> Digests {
     let mut digests = Digests::new();
     digest(k, &cases::<f32>(), &mut digests);
     digest(k, &cases::<f64>(), &mut digests);
+    digest_losses(k, &cases::<f32>(), &mut digests);
+    digest_losses(k, &cases::<f64>(), &mut digests);
     if !short() {
         digest_long::<f32>(k, &mut digests);
         digest_long::<f64>(k, &mut digests);
@@ -155,6 +187,26 @@ fn the_committed_digests_cover_every_operation_and_form() {
                 assert!(committed.contains(&line), "no digest of{line}");
             }
         }
+    }
+    // Every loss, and each of its forms with a line for both types.
+    for name in [
+        "cross_entropy",
+        "focal_loss",
+        "kl_div",
+        "nll",
+        "binary_cross_entropy_with_logits",
+        "scaled_sigmoid_mse",
+        "scaled_sigmoid_huber",
+        "scaled_sigmoid_l1",
+        "triplet_margin",
+        "cosine_embedding",
+        "info_nce",
+        "nt_xent",
+        "row_weights",
+        "reduction",
+    ] {
+        let forms = |t: &str| committed.matches(&format!(" {name} {t}")).count();
+        assert!(forms("f32") > 0 && forms("f32") == forms("f64"), "{name}");
     }
     let digest = |line: &str| line.split(' ').next().map(str::to_owned);
     let of = |name: &str| committed.lines().find(|l| l.ends_with(name)).and_then(digest).unwrap();

@@ -1744,7 +1744,8 @@ pub(crate) trait Factors<T> {
 }
 
 /// The ordinary rows of cross-entropy with classes: p·g, and L − x_t in the place of x_t in `losses`. Rows that need
-/// more care are left as they are: special ones, and those whose factor is NaN, above 1 or tiny.
+/// more care are left as they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less
+/// than a normal number, which a weight may bring back.
 pub(crate) struct CrossEntropy<'a, T, F> {
     pub(crate) losses: &'a mut [T],
     pub(crate) factors: F,
@@ -1830,6 +1831,7 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
         let loss = sum_of.hi + (sum_of.lo + (gap.lo + log.lo));
         let loss = gap.hi.abs().lt(Vector::splat(s, T::INFINITY)).select(loss, gap.hi);
         let loss = special.rows.select(special.value, loss);
+        let care = care | loss.lt(Vector::splat(s, T::min_positive_value()));
         for (to, &loss) in self.losses[row..row + rows].iter_mut().zip(loss.to_array().as_ref()) {
             *to = loss;
         }

@@ -10,11 +10,11 @@
 //! ULP and 2^−40 (2^−59) of that of its two terms.
 
 use super::row::Row;
-use super::wide::{Lifted, Wide, WideElement, canonical};
+use super::wide::{Extended, Wide, WideElement, canonical};
 use crate::dispatch::operations;
 use crate::element::Lane;
 use crate::error::check_len;
-use crate::simd::{Op, Simd, Vector};
+use crate::simd::{Mask, Op, Simd, Vector};
 use crate::{Element, Error, Layout};
 
 /// All elements of all rows.
@@ -44,11 +44,14 @@ impl<T: WideElement> Op for Task<'_, T> {
     }
 }
 
-/// v·term, but 0 where v is 0.
+/// What rises with x and what falls.
 #[inline(always)]
-fn part<T: WideElement, S: Simd>(v: Wide<T, S>, term: Wide<T, S>) -> Wide<T, S> {
-    let head = v.round();
-    Wide::select(head.eq(Vector::splat(head.s, T::zero())), Wide::zero(head.s), v * term)
+fn by_side<T: WideElement, S: Simd>(
+    above: Mask<T, S>,
+    big: Extended<T, S>,
+    small: Extended<T, S>,
+) -> [Extended<T, S>; 2] {
+    [Extended::select(above, big, small), Extended::select(above, small, big)]
 }
 
 impl<T: WideElement> Task<'_, T> {
@@ -58,33 +61,31 @@ impl<T: WideElement> Task<'_, T> {
         let one = Wide::splat(s, T::one());
         let x = place.load(s, self.x, j, T::zero());
         let y = Wide::exact(place.load(s, self.target, j, T::zero()));
-        let positive = match self.pos_weight {
-            None => y,
-            Some(w) => y * Wide::exact(Row::whole(place.len).load(s, w, j, T::zero())),
-        };
-        let negative = one - y;
+        let (negative, mut positive) = (Extended::of(one - y), Extended::of(y));
+        if let Some(w) = self.pos_weight {
+            positive = positive * Extended::of(Wide::exact(Row::whole(place.len).load(s, w, j, T::zero())));
+        }
         let magnitude = Wide::exact(x.abs());
-        let log = (-magnitude).exp(nothing).ln_1p();
+        let small = Extended::ln_1p_exp(-magnitude);
+        let big = Extended::of(magnitude) + small;
         let above = nothing.lt(x);
-        let (big, small) = (magnitude + log, log);
-        let rising = Wide::select(above, big, small);
-        let falling = Wide::select(above, small, big);
-        let loss = part(negative, rising) + part(positive, falling);
+        let [rising, falling] = by_side(above, big, small);
+        let loss = negative.times_unless_zero(rising) + positive.times_unless_zero(falling);
         let nan = Vector::splat(s, <T as Lane>::NAN);
         let loss = x.is_nan().select(nan, loss.round());
         place.store(self.losses, j, canonical(loss));
         if let Some((upstream, grad)) = &mut self.gradient {
             let g = place.load(s, upstream, j, T::zero());
             let whole = g.abs().lt(Vector::splat(s, T::INFINITY));
-            let lifted = Lifted::lanes(g);
-            let denominator = one + (-magnitude).exp(nothing);
-            let small = (-magnitude).exp(lifted.lift) / denominator;
-            let small = Wide::select(x.abs().eq(Vector::splat(s, T::INFINITY)), Wide::zero(s), small);
-            let big = (one / denominator).scale(lifted.lift);
-            let rising = Wide::select(above, big, small);
-            let falling = Wide::select(above, small, big);
-            let d = negative * rising - positive * falling;
-            let value = whole.select(lifted.times(d), d.round().eq(nothing).select(nothing, nan));
+            let g = Extended::of(Wide::exact(whole.select(g, Vector::splat(s, T::one()))));
+            let denominator = Extended::of(one + (-magnitude).exp());
+            let small = Extended::exp(-magnitude) / denominator;
+            let none = Extended::of(Wide::zero(s));
+            let small = Extended::select(x.abs().eq(Vector::splat(s, T::INFINITY)), none, small);
+            let [rising, falling] = by_side(above, Extended::of(one) / denominator, small);
+            let value = ((negative * rising - positive * falling) * g).round();
+            // Where the derivative is 0 no upstream gradient reaches.
+            let value = whole.select(value, value.eq(nothing).select(nothing, nan));
             let value = x.is_nan().select(nan, value);
             place.store(grad, j, canonical(value));
         }

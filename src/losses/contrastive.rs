@@ -7,14 +7,14 @@
 //! w_ij = g_i·(p_ij − [j = pos(i)])/τ the gradient in u_i is Σ_j w_ij·v_j, that in v_j Σ_i w_ij·u_i.
 //!
 //! # Algorithm
-//! Unit rows, similarities and then the w in their place are kept in the caller's workspace, in twice the precision.
-//! As in `cross_entropy.rs`, what p at the largest similarity lacks of 1 is computed from the others.
+//! Unit rows, similarities and then the w in their place are kept in the caller's workspace, in twice the precision;
+//! the w of a row in units of a power of two of its own, so that an upstream gradient may be as large as p is small. As in `cross_entropy.rs`, what p at the largest similarity lacks of 1 is computed from the others.
 
 use super::cross_entropy::check_scale;
 use super::metric::check_guard;
 use super::row::Row;
-use super::unit::Unit;
-use super::wide::{Wide, WideElement, canonical, sums};
+use super::unit::{Unit, finite, nothing};
+use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::operations;
 use crate::element::Lane;
 use crate::error::check_len;
@@ -32,7 +32,8 @@ const SLOT: usize = 16;
 /// [`Error::Overflow`] if the number does not fit in a `usize`.
 pub fn contrastive_workspace<T: Element>(layout: Layout) -> Result<usize, Error> {
     let (rows, row) = (layout.row_count(), layout.len().div_ceil(T::LANES));
-    let similarities = rows.checked_mul(rows.div_ceil(T::LANES));
+    // Similarities, and four rows more.
+    let similarities = rows.checked_add(4).and_then(|n| n.checked_mul(rows.div_ceil(T::LANES)));
     // Unit rows of queries and keys, and one row more.
     let units = rows.checked_mul(2).and_then(|n| n.checked_add(1)).and_then(|n| n.checked_mul(row));
     let slots = similarities.zip(units).and_then(|(a, b)| a.checked_add(b));
@@ -97,13 +98,19 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
         let keys = keys.unwrap_or(queries);
         let (steps, wide) = (layout.len().div_ceil(T::LANES), rows.div_ceil(T::LANES));
         let mut slots = Slots(workspace.as_chunks_mut().0);
-        // Where the keys' unit rows, the similarities and the one row begin.
+        // Where the keys' unit rows, the similarities, the rows of both sides' sizes, of units and weights, and the sums
+        // begin.
         let (to_keys, to_similarities) = (if own { 0 } else { rows * steps }, 2 * rows * steps);
-        let to_row = to_similarities + rows * wide;
-        let sides = [(queries, 0), (keys, to_keys)];
-        for &(x, to) in &sides[..if own { 1 } else { 2 }] {
+        let to_sizes = to_similarities + rows * wide;
+        let to_key_sizes = if own { to_sizes } else { to_sizes + wide };
+        let to_units = to_sizes + 2 * wide;
+        let (to_weights, to_row) = (to_units + wide, to_units + 2 * wide);
+        let sides = [(queries, 0, to_sizes), (keys, to_keys, to_key_sizes)];
+        for &(x, to, to_sizes) in &sides[..if own { 1 } else { 2 }] {
             for row in 0..rows {
                 let unit = Unit::of(s, Row::of(layout, row), x, guard);
+                let size = unit.as_ref().map_or_else(T::zero, |unit| unit.size);
+                slots.set_entry(to_sizes, row, Wide::<T, S>::splat(s, size));
                 for j in 0..steps {
                     let u = match &unit {
                         Some(unit) => unit.load(s, x, j),
@@ -129,38 +136,62 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
             let left_out = own.then_some(i);
             let g = gradient.as_ref().map(|(upstream, _)| upstream[i]);
             let context = Contest { s, similarities, rows, positive, left_out, temperature };
-            losses[i] = context.run(&mut slots, g);
+            let (loss, unit) = context.run(&mut slots, g);
+            losses[i] = loss;
+            slots.set_entry(to_units, i, Wide::<T, S>::splat(s, unit));
         }
         let Some((_, grads)) = &mut gradient else { return };
         // Σ_j w_ij·v_j for the queries, Σ_j w_ji·u_j for the keys, both for rows that are both.
-        let others = [to_keys, 0];
+        let others = [(to_keys, to_key_sizes), (0, to_sizes)];
         for (side, grad) in grads.iter_mut().enumerate().take(if own { 1 } else { 2 }) {
             for i in 0..rows {
+                let weight = |slots: &Slots<'_>, j: usize| {
+                    let part = |query: usize, key: usize| {
+                        let unit = first(slots.entry::<T, S>(s, to_units, query).round());
+                        Extended::scaled(slots.entry(s, to_similarities + query * wide, key), unit)
+                    };
+                    match (own, side) {
+                        (true, _) => part(i, j) + part(j, i),
+                        (_, 0) => part(i, j),
+                        _ => part(j, i),
+                    }
+                };
+                // In units of the largest product. A row of zeros has none, whatever its weight.
+                let (from, to_sizes) = others[side];
+                let size = |slots: &Slots<'_>, j: usize| first(slots.entry::<T, S>(s, to_sizes, j).round());
+                let unit = (0..rows).fold(T::from(-9000).unwrap_or_else(T::zero), |most, j| {
+                    let size = size(&slots, j);
+                    if size == nothing() { most } else { (weight(&slots, j).exponent() + size).max(most) }
+                });
+                let down = Extended::scaled(Wide::splat(s, T::one()), T::zero() - unit);
+                for j in 0..rows {
+                    let empty = size(&slots, j) == nothing();
+                    let w = if empty { Wide::zero(s) } else { (weight(&slots, j) * down).wide() };
+                    slots.set_entry(to_weights, j, w);
+                }
                 for k in 0..steps {
                     let mut sum = Wide::zero(s);
                     for j in 0..rows {
-                        let (query, key) = if side == 0 { (i, j) } else { (j, i) };
-                        let mut w = slots.entry::<T, S>(s, to_similarities + query * wide, key);
-                        if own {
-                            w = w + slots.entry(s, to_similarities + key * wide, query);
-                        }
-                        sum = sum + w * slots.load(s, others[side] + j * steps + k);
+                        let w = slots.entry::<T, S>(s, to_weights, j);
+                        sum = sum + w * slots.load(s, from + j * steps + k);
                     }
                     slots.store(to_row + k, sum);
                 }
-                through(s, Row::of(layout, i), sides[side].0, guard, grad, &slots, to_row);
+                let g = Extended::scaled(Wide::splat(s, T::one()), unit);
+                through(s, Row::of(layout, i), sides[side].0, guard, g, grad, &slots, to_row);
             }
         }
     }
 }
 
-/// The gradient of a row through its normalisation, from that in the unit row.
+/// g times the gradient of a row through its normalisation, from that in the unit row.
 #[inline(always)]
 fn through<T: WideElement, S: Simd>(
     s: S,
     place: Row,
     x: &[T],
     guard: Option<NormGuard<T>>,
+    g: Extended<T, S>,
     grad: &mut [T],
     slots: &Slots<'_>,
     from: usize,
@@ -169,7 +200,7 @@ fn through<T: WideElement, S: Simd>(
         Some(unit) => unit.back(
             s,
             x,
-            T::one(),
+            g,
             grad,
             #[inline(always)]
             |k| slots.load(s, from + k),
@@ -195,18 +226,18 @@ impl<T: Element + WideElement, S: Simd> Contest<T, S> {
         slots.entry(self.s, self.similarities, j)
     }
 
-    /// The loss; with an upstream gradient the similarities become w.
+    /// The loss; with an upstream gradient the similarities become w, in units of 2 to the power returned.
     #[inline(always)]
-    fn run(&self, slots: &mut Slots<'_>, upstream: Option<T>) -> T {
+    fn run(&self, slots: &mut Slots<'_>, upstream: Option<T>) -> (T, T) {
         let (s, row) = (self.s, Row::whole(self.rows));
-        let mut best = self.positive;
-        let mut largest = -<T as Lane>::INFINITY;
+        let (mut best, mut top) = (self.positive, self.similarity(slots, self.positive));
         let mut sound = true;
         for j in (0..self.rows).filter(|&j| Some(j) != self.left_out) {
-            let head = self.similarity(slots, j).round().to_array().as_ref()[0];
-            sound &= !head.is_nan();
-            if head > largest {
-                (best, largest) = (j, head);
+            let similarity = self.similarity(slots, j);
+            sound &= !first(similarity.round()).is_nan();
+            // Not by what they round to: between equal numbers of the type there is room for more than exp can take.
+            if first((similarity - top).sign()) > T::zero() {
+                (best, top) = (j, similarity);
             }
         }
         if !sound {
@@ -214,38 +245,61 @@ impl<T: Element + WideElement, S: Simd> Contest<T, S> {
             if upstream.is_some() {
                 (0..row.steps::<T>()).for_each(|j| slots.store::<T, S>(self.similarities + j, nan));
             }
-            return <T as Lane>::NAN;
+            return (<T as Lane>::NAN, T::zero());
         }
-        let top = self.similarity(slots, best);
+        // The next one, to which the sum of the others is relative.
+        let mut next = None;
+        for j in (0..self.rows).filter(|&j| Some(j) != self.left_out && j != best) {
+            let similarity = self.similarity(slots, j);
+            if next.is_none_or(|next| first((similarity - next).sign()) > T::zero()) {
+                next = Some(similarity);
+            }
+        }
+        let next = next.unwrap_or(top);
         let gap = top - self.similarity(slots, self.positive);
-        let (nothing, zero) = (Vector::splat(s, T::zero()), Wide::zero(s));
-        let [c] = sums::<T, S, 1>(
+        let (none, zero) = (Vector::splat(s, T::zero()), Wide::zero(s));
+        let [others] = sums::<T, S, 1>(
             s,
             row.steps::<T>(),
             #[inline(always)]
             |j| {
-                let e = (slots.load::<T, S>(s, self.similarities + j) - top).exp(nothing);
-                [Wide::select(present(s, row, j, [self.left_out, Some(best)]).eq(nothing), zero, e)]
+                let e = (slots.load::<T, S>(s, self.similarities + j) - next).exp();
+                [Wide::select(present(s, row, j, [self.left_out, Some(best)]).eq(none), zero, e)]
             },
         );
         let one = Wide::splat(s, T::one());
-        let share = one / (one + c);
+        let far = next - top;
+        let c = Extended::of(others) * Extended::exp(far);
+        let sum = others * far.exp();
+        let excess =
+            if far.round().lt(Vector::splat(s, T::FLAT)).any() { c } else { Extended::of(sum.ln_1p()) };
+        let share = Extended::of(one / (one + sum));
+        let mut unit = T::zero();
         if let Some(g) = upstream {
-            let g = if g.is_finite() { g } else { <T as Lane>::NAN };
-            let factor = Wide::splat(s, g) / Wide::splat(s, self.temperature);
-            let of_best = if best == self.positive { -(c * share) } else { share };
+            let factor = finite(s, g) / Extended::splat(s, self.temperature);
+            let missing = c * share * factor;
+            let of_best = if best == self.positive { Extended::of(zero) - missing } else { share * factor };
+            // None is larger than that of the positive.
+            unit = if best == self.positive { missing } else { factor }.exponent();
+            let down = Extended::scaled(one, T::zero() - unit);
             for j in 0..row.steps::<T>() {
                 let slot = self.similarities + j;
-                let p = (slots.load::<T, S>(s, slot) - top).exp(nothing) * share;
-                let d = Wide::select(only(s, j, self.positive).eq(nothing), p, p - one);
+                let p = Extended::exp(slots.load::<T, S>(s, slot) - top) * share * factor;
+                let d = Extended::select(only(s, j, self.positive).eq(none), p, p - factor);
                 // 1 − p of the largest, from the others.
-                let d = Wide::select(only(s, j, best).eq(nothing), d, of_best);
-                let absent = present(s, row, j, [self.left_out, None]).eq(nothing);
-                slots.store(slot, Wide::select(absent, zero, d * factor));
+                let d = Extended::select(only(s, j, best).eq(none), d, of_best);
+                let absent = present(s, row, j, [self.left_out, None]).eq(none);
+                slots.store(slot, Wide::select(absent, zero, (d * down).wide()));
             }
         }
-        canonical((gap + c.ln_1p()).round()).to_array().as_ref()[0]
+        (first(canonical((Extended::of(gap) + excess).round())), unit)
     }
+}
+
+/// The first lane.
+#[inline(always)]
+fn first<T: Lane, S: Simd>(v: Vector<T, S>) -> T {
+    v.to_array().as_ref()[0]
 }
 
 /// 1 in the lane of register `j` that holds element `i`.
@@ -341,7 +395,7 @@ operations! {
     ///
     /// # Accuracy
     /// At most 4 ULP of (|h_i| + |u_i|·κ·Σ|u_j·h_j|)/φ, h = Σ|w|·|v| the gradient in the unit rows with all its terms
-    /// taken as magnitudes.
+    /// taken as magnitudes; for f64 where no upstream gradient of the batch is 2^800 times another.
     ///
     /// # Special values
     /// An upstream gradient that is not finite makes all gradients that it reaches NaN.

@@ -18,16 +18,17 @@
 //! 2. others = Σ exp(z_j − z(m₂)) without the maximum, so that it keeps its relative accuracy however small it is
 //!    beside exp z(m); Σ v_j·(z(m) − z_j), all terms of one sign; Σ v_j without the maximum.
 //! 3. With c = others·exp(z(m₂) − z(m)): L − z(m) = log1p c, p at the maximum is 1/(1 + c) and what it lacks of 1
-//!    is c/(1 + c).
+//!    is c/(1 + c). c has an exponent of its own: it may be too small for the type.
 //! 4. The gradient; at the maximum p·V − v is (V − v) − V·(1 − p), neither difference formed by subtraction. A
 //!    confident row keeps all its digits.
 //!
 //! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`CrossEntropy` in
 //! `kernels/softmax.rs`): p·g costs no more than p, L − x_t comes from the sum without the maximum, and the gradient
 //! at the class is expm1(−loss)·g. Rows whose factor is above 1, tiny or not finite have their gradient from the steps
-//! above, row by row, so that no row's bits depend on another.
+//! above, row by row, so that no row's bits depend on another; rows whose loss is less than a normal number that too.
 //!
-//! All else in registers of twice the precision ([`Wide`]), rounded once. The gradient may overwrite the logits: the
+//! All else in registers of twice the precision ([`Wide`]), what is multiplied with exponents apart ([`Extended`]),
+//! rounded once. The gradient may overwrite the logits: the
 //! last pass reads an element before it writes it.
 //!
 //! # Error
@@ -35,7 +36,7 @@
 //! ULP, and 2^−40 (2^−60) of M_i = p_i·V + v_i, or V·(1 − p_i) + Σ_{j≠i} v_j at the maximum. `verify` measures it.
 
 use super::row::Row;
-use super::wide::{Lifted, Wide, WideElement, canonical, sums};
+use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
 use crate::error::check_len;
@@ -300,16 +301,16 @@ struct State<T: WideElement, S: Simd> {
     largest: Vector<T, S>,
     top: Wide<T, S>,
     unique: bool,
-    /// The next smaller, less the largest; the sum of the other terms relative to it.
-    far: Wide<T, S>,
-    others: Wide<T, S>,
-    /// 1/(1 + c)
+    /// What p at the maximum lacks of 1, times 1 + c; and 1/(1 + c).
+    c: Extended<T, S>,
     share: Wide<T, S>,
     /// V, and V without the share of the maximum.
     all: Wide<T, S>,
     beside: Wide<T, S>,
     /// 2ζ·r·L
-    pull: Wide<T, S>,
+    pull: Extended<T, S>,
+    /// What all of it is to be multiplied with: (1 − p_t)^γ of the focal loss.
+    power: Option<Extended<T, S>>,
     hot: Option<Hot<T, S>>,
 }
 
@@ -334,16 +335,22 @@ impl<T: WideElement, S: Simd> Outcome<T, S> {
 }
 
 impl<T: Element + WideElement> Problem<'_, T> {
-    /// The loss of a row, whose logits the gradient overwrites.
+    /// The loss of a row, whose logits the gradient overwrites where it is asked for.
     #[inline(always)]
-    fn row<S: Simd>(&self, s: S, data: &mut [T], upstream: T, row: usize) -> T {
-        let outcome = self.outcome(s, data, row);
+    fn row<S: Simd>(&self, s: S, logits: &mut Logits<'_, T>, row: usize) -> T {
+        let x: &[T] = match logits {
+            Logits::Read(x) => x,
+            Logits::Overwrite { data, .. } => data,
+        };
+        let outcome = self.outcome(s, x, row);
         let loss = outcome.loss();
-        match outcome {
-            Outcome::Finite(_, state) => self.gradient(s, &state, upstream, data, row),
-            _ => {
-                let place = Row::of(self.layout, row);
-                (0..place.len).for_each(|i| data[place.index(i)] = loss);
+        if let Logits::Overwrite { data, upstream } = logits {
+            match outcome {
+                Outcome::Finite(_, state) => self.gradient(s, &state, upstream[row], data, row),
+                _ => {
+                    let place = Row::of(self.layout, row);
+                    (0..place.len).for_each(|i| data[place.index(i)] = loss);
+                }
             }
         }
         loss
@@ -420,7 +427,6 @@ impl<T: Element + WideElement> Problem<'_, T> {
         let unique = second < first;
         let (zero, one) = (Wide::zero(s), Wide::splat(s, T::one()));
         let nothing = Vector::splat(s, T::zero());
-        let lift = nothing;
         // Alone, without even a −∞ beside it that a cap would make finite.
         let alone = place.len == 1 || free && second == none;
         let second = if alone { first } else { second };
@@ -444,7 +450,7 @@ impl<T: Element + WideElement> Problem<'_, T> {
                 let greatest = x.eq(lone);
                 let absent = outside | greatest | if free { x.eq(Vector::splat(s, none)) } else { outside };
                 let z = self.capped(x);
-                let e = self.gap(Wide::select(absent, next, z), next).exp(lift);
+                let e = self.gap(Wide::select(absent, next, z), next).exp();
                 let e = Wide::select(absent, zero, e);
                 if !spread {
                     return [e, zero, zero, zero];
@@ -460,32 +466,43 @@ impl<T: Element + WideElement> Problem<'_, T> {
         );
         let others = if unique { total } else { total - one };
         let far = self.gap(next, top);
-        let c = others * far.exp(lift);
-        let share = one / (one + c);
-        let excess = c.ln_1p();
+        // c itself may be too small for the type.
+        let remote = far.round().lt(Vector::splat(s, T::FLAT)).any();
+        let sum = others * far.exp();
+        let c = Extended::of(others) * Extended::exp(far);
+        let share = one / (one + sum);
+        let excess = if remote { c } else { Extended::of(sum.ln_1p()) };
         let mut all = beside + at_top;
         let mut beside = beside;
-        let mut row_weight = one;
+        let mut row_weight = T::one();
+        let mut power = None;
         let mut hot = None;
-        let mut loss = weighed;
+        let mut loss = Extended::of(weighed);
         if let Some(class) = class {
             let gap = self.gap(top, mine);
             let is_top = unique && x[place.index(class)] == first;
-            row_weight = Wide::splat(s, self.options.classes.weight(class));
-            let mut own = row_weight * self.kept(s);
+            row_weight = self.options.classes.weight(class);
+            let mut own = Wide::splat(s, row_weight) * self.kept(s);
             match self.kind {
                 Kind::Focal(gamma) => {
-                    let log = gap + excess;
-                    let p = (-gap).exp(lift) * share;
-                    let missing = if is_top { c * share } else { one - p };
-                    let power = missing.pow(gamma);
-                    loss = without_nothing(own * power, log);
-                    let slope = Wide::splat(s, gamma) * p * log * power / missing;
-                    let certain = missing.round().eq(nothing);
-                    let slope = Wide::select(certain, zero, slope);
-                    own = own * if gamma == T::zero() { one } else { power + slope };
+                    let log = Extended::of(gap) + excess;
+                    let p = (-gap).exp() * share;
+                    let missing = if is_top { sum * share } else { one - p };
+                    let (mut exponent, mut slope) = (zero, zero);
+                    if gamma != T::zero() && !alone {
+                        let gamma = Wide::splat(s, gamma);
+                        let remote = is_top && remote;
+                        exponent = gamma * if remote { far + (others * share).ln() } else { missing.ln() };
+                        // log over missing: 1 where both are c.
+                        let ratio = if remote { one } else { log.wide() / missing };
+                        slope = without_nothing(gamma * p, ratio);
+                    }
+                    let factor = Extended::exp(exponent);
+                    loss = Extended::of(own).times_unless_zero(factor * log);
+                    own = own + without_nothing(own, slope);
+                    power = Some(factor);
                 }
-                _ => loss = loss + without_nothing(own, gap),
+                _ => loss = loss + Extended::of(own).times_unless_zero(Extended::of(gap)),
             }
             all = all + own;
             if !is_top {
@@ -497,18 +514,18 @@ impl<T: Element + WideElement> Problem<'_, T> {
             hot = Some(Hot { register: class / T::LANES, lanes: Wide::select(lane, own, zero) });
         }
         if !matches!(self.kind, Kind::Focal(_)) {
-            loss = loss + all * excess;
+            loss = loss + Extended::of(all) * excess;
         }
-        let mut pull = zero;
+        let mut pull = Extended::of(zero);
         if self.options.z_loss > T::zero() {
-            let log = self.gap(top, zero) + excess;
-            let pulled = row_weight * Wide::splat(s, self.options.z_loss) * log;
+            let log = Extended::of(self.gap(top, zero)) + excess;
+            let pulled = Extended::splat(s, row_weight) * Extended::splat(s, self.options.z_loss) * log;
             loss = loss + pulled * log;
             pull = pulled + pulled;
         }
         Outcome::Finite(
             canonical(loss.round()),
-            State { largest, top, unique, far, others, share, all, beside, pull, hot },
+            State { largest, top, unique, c, share, all, beside, pull, power, hot },
         )
     }
 
@@ -518,34 +535,43 @@ impl<T: Element + WideElement> Problem<'_, T> {
         let place = Row::of(self.layout, row);
         let zero = Vector::splat(s, T::zero());
         let none = Vector::splat(s, -<T as Lane>::INFINITY);
-        let g = Lifted::quotient(s, upstream, self.options.temperature);
-        let whole = Vector::splat(s, upstream).abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
-        let rate = state.share * (state.all + state.pull);
-        let c = state.others * state.far.exp(g.lift);
-        let at_top = state.beside.scale(g.lift) - state.all * c * state.share
-            + (state.pull * state.share).scale(g.lift);
+        let whole = upstream.is_finite();
+        let mut g = Extended::splat(s, if whole { upstream } else { T::one() })
+            / Extended::splat(s, self.options.temperature);
+        if let Some(power) = state.power {
+            g = g * power;
+        }
+        let share = Extended::of(state.share);
+        let all = Extended::of(state.all);
+        let rate = g * share * (all + state.pull);
+        let at_top = g * (Extended::of(state.beside) - all * state.c * share + state.pull * share);
+        let spread =
+            self.options.label_smoothing > T::zero() || matches!(self.target, Target::Probabilities(_));
         for j in 0..place.steps::<T>() {
             let x = place.load(s, data, j, -<T as Lane>::INFINITY);
-            let mut p = self.gap(self.capped(x), state.top).exp(g.lift);
+            let mut d = Extended::exp(self.gap(self.capped(x), state.top)) * rate;
             if self.options.softcap.is_none() {
-                p = Wide::select(x.eq(none), Wide::zero(s), p);
+                d = Extended::select(x.eq(none), Extended::of(Wide::zero(s)), d);
             }
-            let mut v = self.shares(s, place, j);
-            if let Some(hot) = &state.hot
-                && hot.register == j
-            {
-                v = v + hot.lanes;
+            let hot = state.hot.as_ref().filter(|hot| hot.register == j);
+            if spread || hot.is_some() {
+                let mut v = self.shares(s, place, j);
+                if let Some(hot) = hot {
+                    v = v + hot.lanes;
+                }
+                d = d - Extended::of(v) * g;
             }
-            let mut d = p * rate - v.scale(g.lift);
             if state.unique {
-                d = Wide::select(x.eq(state.largest), at_top, d);
+                d = Extended::select(x.eq(state.largest), at_top, d);
             }
             if let Some(cap) = self.options.softcap {
                 d = d * slope_of_cap(x, cap);
             }
-            let value = whole.select(g.times(d), Vector::splat(s, <T as Lane>::NAN));
-            // Where the derivative is 0 no upstream gradient reaches.
-            let value = (!whole).select(d.round().eq(zero).select(zero, value), value);
+            let mut value = d.round();
+            if !whole {
+                // Where the derivative is 0 no upstream gradient reaches.
+                value = value.eq(zero).select(zero, Vector::splat(s, <T as Lane>::NAN));
+            }
             place.store(data, j, canonical(value));
         }
     }
@@ -553,14 +579,12 @@ impl<T: Element + WideElement> Problem<'_, T> {
 
 /// d/dx of c·tanh(x/c): 4e/(1 + e)², e = exp(−2|x|/c).
 #[inline(always)]
-fn slope_of_cap<T: WideElement, S: Simd>(x: Vector<T, S>, cap: T) -> Wide<T, S> {
+fn slope_of_cap<T: WideElement, S: Simd>(x: Vector<T, S>, cap: T) -> Extended<T, S> {
     let s = x.s;
     let half = Wide::exact(x.abs()) / Wide::splat(s, cap);
-    let e = (-(half + half)).exp(Vector::splat(s, T::zero()));
-    let one = Wide::splat(s, T::one());
-    let root = one + e;
-    let two = one + one;
-    two * two * e / (root * root)
+    let twice = -(half + half);
+    let half = Wide::splat(s, T::HALF) * (Wide::splat(s, T::one()) + twice.exp());
+    Extended::exp(twice) / Extended::of(half * half)
 }
 
 /// v·term, but 0 where v is 0, whatever the term is.
@@ -622,7 +646,8 @@ impl<T: Element> Factors<T> for RowFactors<'_, T> {
 /// the class, and weights.
 struct Finish<'a, T> {
     factors: RowFactors<'a, T>,
-    /// Empty where only losses are asked for.
+    /// The logits, where `grad` is empty because only losses are asked for.
+    x: &'a [T],
     grad: &'a mut [T],
     losses: &'a mut [T],
 }
@@ -631,7 +656,7 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { factors, grad, losses } = self;
+        let Self { factors, x, grad, losses } = self;
         let problem = &factors.problem;
         for start in (0..losses.len()).step_by(T::LANES) {
             let count = T::LANES.min(losses.len() - start);
@@ -660,14 +685,22 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
                     }
                     continue;
                 }
-                let undefined = lanes[0].as_ref()[i].is_nan();
+                let loss = lanes[0].as_ref()[i];
+                let undefined = loss.is_nan();
                 losses[row] = if undefined { <T as Lane>::NAN } else { weighted.as_ref()[i] };
-                if grad.is_empty() {
-                    continue;
-                }
-                if undefined || needs_care(factor) {
-                    problem.careful(s, grad, factors.upstream[row], row);
-                } else {
+                // Less than a normal number, and of few digits before the weight.
+                let tiny = loss < T::min_positive_value();
+                if tiny || !grad.is_empty() && (undefined || needs_care(factor)) {
+                    let mut logits = if grad.is_empty() {
+                        Logits::Read(x)
+                    } else {
+                        Logits::Overwrite { data: &mut *grad, upstream: factors.upstream }
+                    };
+                    let loss = problem.careful(s, &mut logits, row);
+                    if tiny {
+                        losses[row] = loss;
+                    }
+                } else if !grad.is_empty() {
                     grad[place.index(class)] = at_class.as_ref()[i];
                 }
             }
@@ -711,31 +744,29 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
         let gradient = !upstream.is_empty();
         let work = CrossEntropy { losses: &mut *losses, factors: factors(self), gradient };
         work.run(kernels, self.layout, x, grad);
-        Finish { factors: factors(self), grad, losses }.on(kernels);
+        Finish { factors: factors(self), x: x.unwrap_or_default(), grad, losses }.on(kernels);
     }
 
-    /// The gradient of one row, in the place of its logits, by the general method.
+    /// The loss of one row, and its gradient in the place of its logits, by the general method.
     #[inline(always)]
-    fn careful<S: Simd>(&self, s: S, data: &mut [T], upstream: T, row: usize) {
-        s.apart(Careful { problem: *self, s, data, upstream, row });
+    fn careful<S: Simd>(&self, s: S, logits: &mut Logits<'_, T>, row: usize) -> T {
+        s.apart(Careful { problem: *self, s, logits, row })
     }
 }
 
 /// [`Problem::careful`], out of line.
-struct Careful<'a, 'b, T, S> {
+struct Careful<'a, 'b, 'c, T, S> {
     problem: Problem<'a, T>,
     s: S,
-    data: &'b mut [T],
-    upstream: T,
+    logits: &'c mut Logits<'b, T>,
     row: usize,
 }
 
-impl<T: Element + WideElement, B: Simd> Op for Careful<'_, '_, T, B> {
-    type Output = ();
+impl<T: Element + WideElement, B: Simd> Op for Careful<'_, '_, '_, T, B> {
+    type Output = T;
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { problem, s, data, upstream, row } = self;
-        problem.row(s, data, upstream, row);
+    fn run<S: Simd>(self, _: S) -> T {
+        self.problem.row(self.s, self.logits, self.row)
     }
 }
 
@@ -756,12 +787,8 @@ impl<T: Element + WideElement> Op for Task<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let problem = &self.problem;
         for (row, loss) in self.losses.iter_mut().enumerate() {
-            *loss = match &mut self.logits {
-                Logits::Read(x) => problem.outcome(s, x, row).loss(),
-                Logits::Overwrite { data, upstream } => problem.row(s, data, upstream[row], row),
-            };
+            *loss = self.problem.row(s, &mut self.logits, row);
         }
     }
 }

@@ -13,8 +13,8 @@
 //! All in registers of twice the precision, rounded once.
 
 use super::row::Row;
-use super::unit::Unit;
-use super::wide::{Wide, WideElement, canonical, sums};
+use super::unit::{Unit, finite};
+use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::operations;
 use crate::element::Lane;
 use crate::error::check_len;
@@ -51,7 +51,7 @@ fn fill<T: Copy, const N: usize>(place: Row, gradient: &mut Gradients<'_, T, N>,
 
 /// The first lane, canonical, and whether the number is positive, whatever it rounds to.
 #[inline(always)]
-fn number<T: WideElement, S: Simd>(v: Wide<T, S>) -> (T, bool) {
+fn number<T: WideElement, S: Simd>(v: Extended<T, S>) -> (T, bool) {
     let first = |v: Vector<T, S>| canonical(v).to_array().as_ref()[0];
     (first(v.round()), first(v.sign()) > T::zero())
 }
@@ -80,18 +80,22 @@ impl<T: Element + WideElement> Triplets<'_, T> {
             self.losses[row] = <T as Lane>::NAN;
             return fill(place, &mut self.gradient, <T as Lane>::NAN);
         };
+        // Rows that a guard leaves short count in units of their size, so that squares stay in range.
+        let in_near = anchor.size.max(positive.size);
+        let in_far = anchor.size.max(negative.size);
         let [near, far] = sums(
             s,
             place.steps::<T>(),
             #[inline(always)]
             |j| {
-                let u = anchor.load(s, a, j);
-                let (near, far) = (u - positive.load(s, p, j), u - negative.load(s, n, j));
+                let near = anchor.load_in(s, a, j, in_near) - positive.load_in(s, p, j, in_near);
+                let far = anchor.load_in(s, a, j, in_far) - negative.load_in(s, n, j, in_far);
                 [near * near, far * far]
             },
         );
         let (near, far) = (near.sqrt(), far.sqrt());
-        let (loss, active) = number(near - far + Wide::splat(s, self.margin));
+        let distances = Extended::scaled(near, in_near) - Extended::scaled(far, in_far);
+        let (loss, active) = number(distances + Extended::splat(s, self.margin));
         self.losses[row] = if active { loss } else { T::zero() };
         if !active {
             return fill(place, &mut self.gradient, T::zero());
@@ -107,13 +111,15 @@ impl<T: Element + WideElement> Triplets<'_, T> {
             unit.back(
                 s,
                 x,
-                upstream[row],
+                finite(s, upstream[row]),
                 grad,
                 #[inline(always)]
                 |j| {
-                    let u = unit.load(s, x, j);
-                    let (v, w) = (rows[v].1.load(s, rows[v].0, j), rows[w].1.load(s, rows[w].0, j));
-                    (u - v) * near - (u - w) * far
+                    let from = |other: usize, unit_of: T| {
+                        let (y, other) = rows[other];
+                        unit.load_in(s, x, j, unit_of) - other.load_in(s, y, j, unit_of)
+                    };
+                    from(v, in_near) * near - from(w, in_far) * far
                 },
             );
         }
@@ -154,20 +160,22 @@ impl<T: Element + WideElement> Pairs<'_, T> {
         let similar = self.similar[row];
         // Of two rows of length 1.
         let exact = first.exact && second.exact && similar;
+        let (in_first, in_second) = if exact { (T::zero(), T::zero()) } else { (first.size, second.size) };
         let [cosine, square] = sums(
             s,
             place.steps::<T>(),
             #[inline(always)]
             |j| {
-                let (u, v) = (first.load(s, x, j), second.load(s, y, j));
+                let (u, v) = (first.load_in(s, x, j, in_first), second.load_in(s, y, j, in_second));
                 if exact { [Wide::zero(s), (u - v) * (u - v)] } else { [u * v, Wide::zero(s)] }
             },
         );
         let one = Wide::splat(s, T::one());
+        let cosine = Extended::scaled(cosine, in_first + in_second);
         let (loss, positive) = number(match (similar, exact) {
-            (_, true) => square * Wide::splat(s, T::HALF),
-            (true, _) => one - cosine,
-            (false, _) => cosine - Wide::splat(s, self.margin),
+            (_, true) => Extended::of(square * Wide::splat(s, T::HALF)),
+            (true, _) => Extended::of(one) - cosine,
+            (false, _) => cosine - Extended::splat(s, self.margin),
         });
         let active = similar || positive;
         self.losses[row] = if active { loss } else { T::zero() };
@@ -187,7 +195,7 @@ impl<T: Element + WideElement> Pairs<'_, T> {
             unit.back(
                 s,
                 x,
-                upstream[row],
+                finite(s, upstream[row]),
                 grad,
                 #[inline(always)]
                 |j| unit.load(s, x, j) * own + other.load(s, y, j) * sign,

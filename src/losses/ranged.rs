@@ -12,7 +12,7 @@
 //! d is off by 2^−40 (f64: 2^−60) of (hi − lo)·σ(−|x|) and 2^−53 (2^−102) of the ends and the target.
 
 use super::row::Row;
-use super::wide::{Lifted, Wide, WideElement, canonical};
+use super::wide::{Extended, Wide, WideElement, canonical};
 use crate::dispatch::operations;
 use crate::element::Lane;
 use crate::error::check_len;
@@ -54,41 +54,38 @@ impl<T: Element + WideElement> Task<'_, T> {
     #[inline(always)]
     fn register<S: Simd>(&mut self, s: S, place: Row, j: usize) {
         let nothing = Vector::splat(s, T::zero());
-        let (one, zero) = (Wide::splat(s, T::one()), Wide::zero(s));
+        let (one, zero) = (Wide::splat(s, T::one()), Extended::of(Wide::zero(s)));
         let (lo, hi) = (self.range.lo(), self.range.hi());
         // Where hi − lo overflows all is computed for a quarter of the range.
         let quarter = T::HALF * T::HALF;
         let unit = if (hi - lo).is_finite() { T::one() } else { quarter };
-        let (unit, back) = (Vector::splat(s, unit), Wide::splat(s, T::one() / unit));
+        let (unit, back) = (Vector::splat(s, unit), Extended::splat(s, T::one() / unit));
         let [lo, hi] = [Vector::splat(s, lo) * unit, Vector::splat(s, hi) * unit];
         let width = Wide::difference(hi, lo);
         let x = place.load(s, self.x, j, T::zero());
         let t = place.load(s, self.target, j, T::zero()) * unit;
         let magnitude = Wide::exact(x.abs());
-        let denominator = one + (-magnitude).exp(nothing);
-        // Lifted, so that the width comes before any underflow.
-        let lift = Vector::splat(s, T::LIFTS[0]);
-        let rest = (width * (-magnitude).exp(lift) / denominator).scale(-lift);
+        let denominator = Extended::of(one + (-magnitude).exp());
+        let rest = Extended::of(width) * Extended::exp(-magnitude) / denominator;
         let saturated = x.abs().eq(Vector::splat(s, <T as Lane>::INFINITY));
-        let rest = Wide::select(saturated, zero, rest);
+        let rest = Extended::select(saturated, zero, rest);
         let below = x.lt(nothing);
         let to_end = Wide::difference(below.select(lo, hi), t);
-        let d = to_end + Wide::select(below, rest, -rest);
-        let d = d * back;
+        let d = (Extended::of(to_end) + Extended::select(below, rest, zero - rest)) * back;
         // A target at the end is not reached, however small the rest is.
         let inward = below.select(width.sign(), -width.sign());
         let inward = saturated.select(nothing, inward);
         let sign = to_end.sign().eq(nothing).select(inward, d.sign());
-        let size = Wide::select(sign.lt(nothing), -d, d);
-        let sign = Wide::exact(sign);
+        let size = Extended::select(sign.lt(nothing), zero - d, d);
+        let sign = Extended::of(Wide::exact(sign));
         let (loss, slope) = match self.kind {
             Kind::Squared => (d * d, d + d),
             Kind::Absolute => (size, sign),
             Kind::Huber(delta) => {
-                let (half, delta) = (Wide::splat(s, T::HALF), Wide::splat(s, delta));
+                let (half, delta) = (Extended::splat(s, T::HALF), Extended::splat(s, delta));
                 let inside = !delta.round().lt(size.round());
-                let loss = Wide::select(inside, half * d * d, delta * (size - half * delta));
-                (loss, Wide::select(inside, d, delta * sign))
+                let loss = Extended::select(inside, half * d * d, delta * (size - half * delta));
+                (loss, Extended::select(inside, d, delta * sign))
             }
         };
         let nan = Vector::splat(s, <T as Lane>::NAN);
@@ -97,12 +94,11 @@ impl<T: Element + WideElement> Task<'_, T> {
         if let Some((upstream, grad)) = &mut self.gradient {
             let g = place.load(s, upstream, j, T::zero());
             let whole = g.abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
-            let lifted = Lifted::lanes(g);
-            let rate = width * (-magnitude).exp(lifted.lift) / (denominator * denominator);
-            let rate = Wide::select(saturated, zero, rate);
-            let rate =
-                Wide::select(rate.round().eq(nothing) & slope.round().is_nan(), zero, rate * slope * back);
-            let value = whole.select(lifted.times(rate), rate.round().eq(nothing).select(nothing, nan));
+            let g = Extended::of(Wide::exact(whole.select(g, Vector::splat(s, T::one()))));
+            // The slope may be infinite, or NaN where the target is.
+            let value = (rest / denominator).times_unless_zero(slope * back * g).round();
+            // Where the derivative is 0 no upstream gradient reaches.
+            let value = whole.select(value, value.eq(nothing).select(nothing, nan));
             place.store(grad, j, canonical(unknown.select(nan, value)));
         }
     }

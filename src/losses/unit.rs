@@ -7,7 +7,7 @@
 //! f64 rows count in units of 2^e, e the exponent of their largest element, so that squares stay in range.
 
 use super::row::Row;
-use super::wide::{Wide, WideElement, canonical, sums};
+use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::element::Lane;
 use crate::kernels::l2::NormGuard;
 use crate::simd::{Op, Simd, Vector};
@@ -35,6 +35,8 @@ pub(crate) struct Unit<T: WideElement, S: Simd> {
     reciprocal: Wide<T, S>,
     exponent: T,
     kappa: Wide<T, S>,
+    /// The exponent of the largest element of u, that of [`nothing`] where that is 0 (f32: 0).
+    pub(crate) size: T,
     /// Whether u has length 1 but for rounding.
     pub(crate) exact: bool,
 }
@@ -62,7 +64,8 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
         let one = Wide::splat(s, T::one());
         let Some(guard) = guard else {
             let kappa = Wide::zero(s);
-            return Some(Self { place, reciprocal: one, exponent: T::zero(), kappa, exact: false });
+            let size = T::zero();
+            return Some(Self { place, reciprocal: one, exponent: T::zero(), kappa, size, exact: false });
         };
         let largest = largest.to_array().as_ref().iter().fold(T::zero(), |a, &b| if b > a { b } else { a });
         // An ε stays in range beside the smallest row.
@@ -98,19 +101,33 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
         let reciprocal = one / phi;
         let (_, up) = T::split(reciprocal.round().to_array().as_ref()[0]);
         let reciprocal = reciprocal.scale(Vector::splat(s, T::zero() - up));
-        Some(Self { place, reciprocal, exponent: down + up, kappa, exact })
+        let size = if largest == T::zero() { nothing() } else { T::split(largest).1 + down + up };
+        Some(Self { place, reciprocal, exponent: down + up, kappa, size, exact })
     }
 
     /// Register `j` of u.
     #[inline(always)]
     pub(crate) fn load(&self, s: S, x: &[T], j: usize) -> Wide<T, S> {
+        self.load_in(s, x, j, T::zero())
+    }
+
+    /// Register `j` of u in units of 2^`unit`.
+    #[inline(always)]
+    pub(crate) fn load_in(&self, s: S, x: &[T], j: usize, unit: T) -> Wide<T, S> {
         let x = Wide::exact(self.place.load(s, x, j, T::zero()));
-        x.scale(Vector::splat(s, self.exponent)) * self.reciprocal
+        x.scale(Vector::splat(s, self.exponent - unit)) * self.reciprocal
     }
 
     /// Writes g times the gradient in x, for the gradient in u that `h` gives.
     #[inline(always)]
-    pub(crate) fn back(&self, s: S, x: &[T], g: T, grad: &mut [T], mut h: impl FnMut(usize) -> Wide<T, S>) {
+    pub(crate) fn back(
+        &self,
+        s: S,
+        x: &[T],
+        g: Extended<T, S>,
+        grad: &mut [T],
+        mut h: impl FnMut(usize) -> Wide<T, S>,
+    ) {
         let [along] = sums(
             s,
             self.place.steps::<T>(),
@@ -118,13 +135,22 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
             |j| [self.load(s, x, j) * h(j)],
         );
         let along = along * self.kappa;
-        let (g, exponent) = T::split(if g.is_finite() { g } else { <T as Lane>::NAN });
-        let exponent = (exponent + self.exponent).max(T::from(-2000).unwrap_or_else(T::zero));
-        let g = Wide::splat(s, g);
+        let rate = g * Extended::scaled(self.reciprocal, self.exponent);
         for j in 0..self.place.steps::<T>() {
-            let d = (h(j) - self.load(s, x, j) * along) * self.reciprocal * g;
-            let value = d.scale(Vector::splat(s, exponent)).round();
-            self.place.store(grad, j, canonical(value));
+            let d = h(j) - self.load(s, x, j) * along;
+            self.place.store(grad, j, canonical((Extended::of(d) * rate).round()));
         }
     }
+}
+
+/// An exponent below those of all numbers.
+#[inline(always)]
+pub(crate) fn nothing<T: WideElement>() -> T {
+    T::from(-1200).unwrap_or_else(T::zero)
+}
+
+/// An upstream gradient; NaN for one that is not finite.
+#[inline(always)]
+pub(crate) fn finite<T: WideElement, S: Simd>(s: S, g: T) -> Extended<T, S> {
+    Extended::splat(s, if g.is_finite() { g } else { <T as Lane>::NAN })
 }

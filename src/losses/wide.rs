@@ -9,16 +9,16 @@
 //! `math/log.rs`). Relative to the result, also near 0 where a function has a zero there.
 //!
 //! # Range
-//! f64 has room for every product of a few f32 numbers. For f64 lanes exponentials and upstream gradients take a
-//! *lift*, a power of two that goes from the gradient into its factors, so that neither underflows alone
-//! ([`Lifted`]). Infinities and NaN follow IEEE 754: a double word whose head is not finite has no low word.
+//! f64 has room for every product of a few f32 numbers. For f64 lanes exponentials, upstream gradients and weights
+//! keep their exponents apart ([`Extended`]), so that no product of them overflows or underflows on its way to a result
+//! that does not. Infinities and NaN follow IEEE 754: a double word whose head is not finite has no low word.
 
 use crate::element::Lane;
 use crate::math::dot::{Dot, WAYS};
 use crate::math::exp::power_parts;
-use crate::math::expm::{Plain, exp_plain, exp_wide};
+use crate::math::expm::{exp_plain, exp_wide};
 use crate::math::log::{log1p, log1p_word};
-use crate::math::log_ratio::{log_ratio, significand};
+use crate::math::log_ratio::{lift, log_ratio, significand};
 use crate::math::word::{Word, fast_two_sum, two_prod, two_sum};
 use crate::simd::{Mask, Op, Simd, Vector};
 use core::ops::{Add, Div, Mul, Neg, Sub};
@@ -29,8 +29,6 @@ pub trait WideElement: Dot {
     const LOWEST: Self;
     /// exp of less is nothing beside 1.
     const FLAT: Self;
-    /// As little and as much as a lift may be.
-    const LIFTS: [Self; 2];
 
     /// The backend of the registers.
     fn backend<S: Simd>(a: Self::Acc<S>) -> S;
@@ -52,17 +50,21 @@ pub trait WideElement: Dot {
     fn chosen<S: Simd>(mask: Mask<Self, S>, yes: Self::Acc<S>, no: Self::Acc<S>) -> Self::Acc<S>
     where
         Self: Sized;
-    /// exp(a)·2^lift, LOWEST ≤ a ≤ 700, lift in LIFTS or 0.
-    fn exponential<S: Simd>(a: Self::Acc<S>, lift: Vector<Self, S>) -> Self::Acc<S>
+    /// exp(a), LOWEST ≤ a ≤ 700.
+    fn exponential<S: Simd>(a: Self::Acc<S>) -> Self::Acc<S>;
+    /// The same as a significand and an exponent; so any number. f32 has no exponents but 0.
+    fn exponential_parts<S: Simd>(a: Self::Acc<S>) -> (Self::Acc<S>, Vector<Self, S>)
+    where
+        Self: Sized;
+    fn parts<S: Simd>(a: Self::Acc<S>) -> (Self::Acc<S>, Vector<Self, S>)
     where
         Self: Sized;
     /// exp(a) − 1, FLAT ≤ a ≤ 0.
     fn exponential_less_one<S: Simd>(a: Self::Acc<S>) -> Self::Acc<S>;
     /// log(1 + a), 0 ≤ a < 2^60.
     fn logarithm_of_one_plus<S: Simd>(a: Self::Acc<S>) -> Self::Acc<S>;
-    /// log a, a > 0; and what [`pow`](Wide::pow) makes of it: a^y, 0 ≤ y.
+    /// log a, a > 0.
     fn logarithm<S: Simd>(a: Self::Acc<S>) -> Self::Acc<S>;
-    fn power<S: Simd>(a: Self::Acc<S>, y: Self) -> Self::Acc<S>;
     /// a·2^exponent, an integer in −2000 … 2000.
     fn scale<S: Simd>(a: Self::Acc<S>, exponent: Vector<Self, S>) -> Self::Acc<S>
     where
@@ -93,19 +95,9 @@ fn sign_of<S: Simd>(a: Vector<f64, S>) -> Vector<f64, S> {
     a.lt(zero).select(-one, zero.lt(a).select(one, zero))
 }
 
-#[inline(always)]
-fn pow_plain<S: Simd>(a: Vector<f64, S>, y: f64) -> Vector<f64, S> {
-    // Below 2^−400 no power that is not negligible is told from that of 2^−400 by an f32.
-    let a = a.max(Vector::splat(a.s, f64::from_bits((1023 - 400) << 52)));
-    let one = Vector::splat(a.s, 1.0);
-    let Plain { t, q } = exp_plain((log_ratio(a, one, a - 1.0, a + 1.0) * y).max(Vector::splat(a.s, -700.0)));
-    t.mul_add(q, t)
-}
-
 impl WideElement for f32 {
     const LOWEST: Self = -700.0;
     const FLAT: Self = -80.0;
-    const LIFTS: [Self; 2] = [0.0; 2];
 
     #[inline(always)]
     fn backend<S: Simd>(a: Halves<S>) -> S {
@@ -149,9 +141,17 @@ impl WideElement for f32 {
         [mask[0].select(yes[0], no[0]), mask[1].select(yes[1], no[1])]
     }
     #[inline(always)]
-    fn exponential<S: Simd>(a: Halves<S>, _: Vector<f32, S>) -> Halves<S> {
+    fn exponential<S: Simd>(a: Halves<S>) -> Halves<S> {
         let (low, high) = (exp_plain(a[0]), exp_plain(a[1]));
         [low.t.mul_add(low.q, low.t), high.t.mul_add(high.q, high.t)]
+    }
+    #[inline(always)]
+    fn exponential_parts<S: Simd>(a: Halves<S>) -> (Halves<S>, Vector<f32, S>) {
+        Self::parts(Self::exponential(a))
+    }
+    #[inline(always)]
+    fn parts<S: Simd>(a: Halves<S>) -> (Halves<S>, Vector<f32, S>) {
+        (a, Vector::splat(a[0].s, 0.0))
     }
     #[inline(always)]
     fn exponential_less_one<S: Simd>(a: Halves<S>) -> Halves<S> {
@@ -166,10 +166,6 @@ impl WideElement for f32 {
     fn logarithm<S: Simd>(a: Halves<S>) -> Halves<S> {
         let one = Vector::splat(a[0].s, 1.0);
         [log_ratio(a[0], one, a[0] - 1.0, a[0] + 1.0), log_ratio(a[1], one, a[1] - 1.0, a[1] + 1.0)]
-    }
-    #[inline(always)]
-    fn power<S: Simd>(a: Halves<S>, y: f32) -> Halves<S> {
-        [pow_plain(a[0], y.into()), pow_plain(a[1], y.into())]
     }
     #[inline(always)]
     fn scale<S: Simd>(a: Halves<S>, _: Vector<f32, S>) -> Halves<S> {
@@ -237,10 +233,8 @@ fn near_one<S: Simd>(a: Word<f64, S>) -> (Vector<f64, S>, Word<f64, S>) {
 }
 
 impl WideElement for f64 {
-    const LOWEST: Self = -2400.0;
+    const LOWEST: Self = -4000.0;
     const FLAT: Self = -80.0;
-    // Not 0: a factor below the normal numbers may be brought back by one above 1.
-    const LIFTS: [Self; 2] = [64.0, 1000.0];
 
     #[inline(always)]
     fn backend<S: Simd>(a: Word<f64, S>) -> S {
@@ -285,10 +279,30 @@ impl WideElement for f64 {
         Word { hi: mask.select(yes.hi, no.hi), lo: mask.select(yes.lo, no.lo) }
     }
     #[inline(always)]
-    fn exponential<S: Simd>(a: Word<f64, S>, lift: Vector<f64, S>) -> Word<f64, S> {
+    fn exponential<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
         let (z, word) = exp_parts(a);
-        let [first, second, third] = power_parts(z + lift);
+        let [first, second, third] = power_parts(z);
         word.scale(first).scale(second).scale(third)
+    }
+    #[inline(always)]
+    fn exponential_parts<S: Simd>(a: Word<f64, S>) -> (Word<f64, S>, Vector<f64, S>) {
+        let (z, word) = exp_parts(a);
+        (word, z.floor_magic() - f64::MAGIC)
+    }
+    #[inline(always)]
+    fn parts<S: Simd>(a: Word<f64, S>) -> (Word<f64, S>, Vector<f64, S>) {
+        let s = a.hi.s;
+        let zero = Vector::splat(s, 0.0);
+        let size = a.hi.abs();
+        let ordinary = zero.lt(size) & size.lt(Vector::splat(s, f64::INFINITY));
+        // A subnormal number has no exponent to read.
+        let (lift, by) = lift(a.hi);
+        let lifted = a.scale(lift);
+        let k = ordinary.select(lifted.hi, Vector::splat(s, 1.0)).abs().exponent();
+        let [first, second] = powers(-k);
+        // Beside 0 every other exponent counts.
+        let other = zero.eq(size).select(Vector::splat(s, -1e4), zero);
+        (Self::chosen(ordinary, lifted.scale(first).scale(second), a), ordinary.select(k - by, other))
     }
     #[inline(always)]
     fn exponential_less_one<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
@@ -310,25 +324,6 @@ impl WideElement for f64 {
         let (k, m) = near_one(a);
         let [ln2, low] = <f64 as crate::math::exp::ExpTable>::LN2;
         Word::splat(k.s, ln2, low).mul_one(k).add(ln_near(m))
-    }
-    #[inline(always)]
-    fn power<S: Simd>(a: Word<f64, S>, y: f64) -> Word<f64, S> {
-        // 2^(k·y) has its integer part taken out first, so that no error grows with the exponent.
-        let (k, m) = near_one(a);
-        let s = k.s;
-        let power = two_prod(k, Vector::splat(s, y));
-        let bounded = power.hi.max(Vector::splat(s, -2100.0));
-        let whole = (bounded + f64::MAGIC).floor_magic() - f64::MAGIC;
-        let rest = fast_two_sum(bounded - whole, power.lo);
-        let [ln2, low] = <f64 as crate::math::exp::ExpTable>::LN2;
-        let exponent = Self::sum(
-            Self::product(Word::splat(s, ln2, low), rest),
-            Self::product(ln_near(m), Word::exact(Vector::splat(s, y))),
-        );
-        let floor = Vector::splat(s, Self::LOWEST);
-        let (z, word) = exp_parts(Self::chosen(exponent.hi.lt(floor), Word::exact(floor), exponent));
-        let [first, second, third] = power_parts(z + whole);
-        word.scale(first).scale(second).scale(third)
     }
     #[inline(always)]
     fn scale<S: Simd>(a: Word<f64, S>, exponent: Vector<f64, S>) -> Word<f64, S> {
@@ -452,10 +447,10 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
         Self::select(head.lt(floor), Self::exact(floor), self)
     }
 
-    /// exp(self)·2^lift, self ≤ 700, lift in LIFTS or 0.
+    /// exp(self), self ≤ 700.
     #[inline(always)]
-    pub(crate) fn exp(self, lift: Vector<T, S>) -> Self {
-        lift.s.apart(Exp(self, lift))
+    pub(crate) fn exp(self) -> Self {
+        self.backend().apart(Exp(self, ()))
     }
 
     /// exp(self) − 1, self ≤ 0.
@@ -477,12 +472,6 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     #[inline(always)]
     pub(crate) fn ln(self) -> Self {
         self.backend().apart(Ln(self, ()))
-    }
-
-    /// self^y, self and y ≥ 0; 0⁰ is 1.
-    #[inline(always)]
-    pub(crate) fn pow(self, y: T) -> Self {
-        self.backend().apart(Pow(self, y))
     }
 
     #[inline(always)]
@@ -530,8 +519,8 @@ apart! {
 
     Quotient(Wide<T, S>): |a, b| { Wide(T::quotient::<S>(a.0, b.0)) }
 
-    Exp(Vector<T, S>): |x, lift| {
-        let value = Wide(T::exponential(x.bounded(T::LOWEST).0, lift));
+    Exp(()): |x, _y| {
+        let value = Wide(T::exponential::<S>(x.bounded(T::LOWEST).0));
         let head = x.round();
         Wide::select(head.is_nan(), Wide::exact(head), value)
     }
@@ -555,21 +544,6 @@ apart! {
     Ln1p(()): |x, _y| { Wide(T::logarithm_of_one_plus::<S>(x.0)) }
 
     Ln(()): |x, _y| { Wide(T::logarithm::<S>(x.0)) }
-
-    Pow(T): |x, y| {
-        let head = x.round();
-        if y == T::zero() {
-            return Wide::splat(head.s, T::one());
-        }
-        if y == T::one() {
-            return x;
-        }
-        if y == T::one() + T::one() {
-            return x * x;
-        }
-        let positive = Vector::splat(head.s, T::zero()).lt(head);
-        Wide::select(positive, Wide(T::power::<S>(x.0, y)), Wide::exact(head))
-    }
 }
 
 /// Sums of the terms that `terms` gives for each register of a row, in one order: element i goes to
@@ -595,65 +569,142 @@ pub(crate) fn sums<T: WideElement, S: Simd, const N: usize>(
     totals
 }
 
-/// A factor of a gradient as `significand`·2^(`lift` + `rest`): the lift is for the other factors, whose
-/// exponentials may be too small for the type where the product is not.
-pub(crate) struct Lifted<T: WideElement, S: Simd> {
+/// significand·2^exponent: of a range that no product of what a loss is made of leaves. The significand is about 1
+/// where the number is not 0 (f32: the number itself, and the exponent 0).
+pub(crate) struct Extended<T: WideElement, S: Simd> {
     significand: Wide<T, S>,
-    pub(crate) lift: Vector<T, S>,
-    rest: Vector<T, S>,
+    exponent: Vector<T, S>,
 }
 
-/// What the other factors take of a gradient's exponent.
-#[inline(always)]
-fn lift_of<T: WideElement>(exponent: T) -> T {
-    let [least, most] = T::LIFTS;
-    let lift = exponent + least;
-    if lift < least {
-        least
-    } else if lift > most {
-        most
-    } else {
-        lift
+impl<T: WideElement, S: Simd> Clone for Extended<T, S> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: WideElement, S: Simd> Copy for Extended<T, S> {}
+
+macro_rules! extended {
+    ($($trait:ident $method:ident: |$a:ident, $b:ident| $body:block)*) => {$(
+        impl<T: WideElement, S: Simd> $trait for Extended<T, S> {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                let ($a, $b) = (self, other);
+                $body
+            }
+        }
+    )*};
+}
+
+extended! {
+    Add add: |a, b| {
+        let exponent = a.exponent.max(b.exponent);
+        let least = Vector::splat(exponent.s, T::from(-2000).unwrap_or_else(T::zero));
+        let part = |x: Self| x.significand.scale((x.exponent - exponent).max(least));
+        Self { significand: part(a) + part(b), exponent }
+    }
+    Sub sub: |a, b| { a + Self { significand: -b.significand, ..b } }
+    Mul mul: |a, b| { Self { significand: a.significand * b.significand, exponent: a.exponent + b.exponent } }
+    Div div: |a, b| { Self { significand: a.significand / b.significand, exponent: a.exponent - b.exponent } }
+}
+
+impl<T: WideElement, S: Simd> Extended<T, S> {
+    #[inline(always)]
+    pub(crate) fn of(v: Wide<T, S>) -> Self {
+        v.backend().apart(Parts(v))
+    }
+
+    #[inline(always)]
+    pub(crate) fn splat(s: S, x: T) -> Self {
+        Self::of(Wide::splat(s, x))
+    }
+
+    /// The same exponent for all lanes; the significand may be any number.
+    #[inline(always)]
+    pub(crate) fn scaled(significand: Wide<T, S>, exponent: T) -> Self {
+        Self { significand, exponent: Vector::splat(significand.backend(), exponent) }
+    }
+
+    /// The exponent of the number in the first lane.
+    #[inline(always)]
+    pub(crate) fn exponent(self) -> T {
+        let more = Self::of(self.significand).exponent;
+        (self.exponent + more).to_array().as_ref()[0]
+    }
+
+    /// exp x, x ≤ 700.
+    #[inline(always)]
+    pub(crate) fn exp(x: Wide<T, S>) -> Self {
+        x.backend().apart(ExpParts(x))
+    }
+
+    /// log(1 + exp x), x ≤ 0; also where exp x is too small for the type.
+    #[inline(always)]
+    pub(crate) fn ln_1p_exp(x: Wide<T, S>) -> Self {
+        let head = x.round();
+        let far = head.lt(Vector::splat(head.s, T::FLAT));
+        Self::select(far, Self::exp(x), Self::of(x.exp().ln_1p()))
+    }
+
+    /// `yes` where true, `no` elsewhere.
+    #[inline(always)]
+    pub(crate) fn select(mask: Mask<T, S>, yes: Self, no: Self) -> Self {
+        Self {
+            significand: Wide::select(mask, yes.significand, no.significand),
+            exponent: mask.select(yes.exponent, no.exponent),
+        }
+    }
+
+    /// In the range of the type.
+    #[inline(always)]
+    pub(crate) fn wide(self) -> Wide<T, S> {
+        let most = Vector::splat(self.exponent.s, T::from(2000).unwrap_or_else(T::zero));
+        self.significand.scale(-(-self.exponent.max(-most)).max(-most))
+    }
+
+    /// Rounded to the type.
+    #[inline(always)]
+    pub(crate) fn round(self) -> Vector<T, S> {
+        self.wide().round()
+    }
+
+    /// −1, 0 or 1; 0 for NaN.
+    #[inline(always)]
+    pub(crate) fn sign(self) -> Vector<T, S> {
+        self.significand.sign()
+    }
+
+    /// self·term, but 0 where self is 0, whatever the term is.
+    #[inline(always)]
+    pub(crate) fn times_unless_zero(self, term: Self) -> Self {
+        let sign = self.sign();
+        Self::select(sign.eq(Vector::splat(sign.s, T::zero())), self, self * term)
     }
 }
 
-impl<T: WideElement, S: Simd> Lifted<T, S> {
-    /// g/divisor for all lanes.
-    #[inline(always)]
-    pub(crate) fn quotient(s: S, g: T, divisor: T) -> Self {
-        let ((g, up), (divisor, down)) = (T::split(g), T::split(divisor));
-        let exponent = up - down;
-        let lift = lift_of(exponent);
-        Self {
-            significand: Wide::splat(s, g) / Wide::splat(s, divisor),
-            lift: Vector::splat(s, lift),
-            rest: Vector::splat(s, exponent - lift),
-        }
-    }
+/// [`Extended::of`] and [`Extended::exp`], out of line.
+struct Parts<T: WideElement, S: Simd>(Wide<T, S>);
+struct ExpParts<T: WideElement, S: Simd>(Wide<T, S>);
 
-    /// Each lane's own.
+impl<T: WideElement, S: Simd> Op for Parts<T, S> {
+    type Output = Extended<T, S>;
     #[inline(always)]
-    pub(crate) fn lanes(g: Vector<T, S>) -> Self {
-        let s = g.s;
-        let mut parts = [g.to_array(), T::array(T::zero()), T::array(T::zero())];
-        for lane in 0..T::LANES {
-            let (significand, exponent) = T::split(parts[0].as_ref()[lane]);
-            let lift = lift_of(exponent);
-            parts[0].as_mut()[lane] = significand;
-            parts[1].as_mut()[lane] = lift;
-            parts[2].as_mut()[lane] = exponent - lift;
-        }
-        Self {
-            significand: Wide::exact(Vector::load(s, &parts[0])),
-            lift: Vector::load(s, &parts[1]),
-            rest: Vector::load(s, &parts[2]),
-        }
+    fn run<R: Simd>(self, _: R) -> Extended<T, S> {
+        let (significand, exponent) = T::parts::<S>(self.0.0);
+        Extended { significand: Wide(significand), exponent }
     }
+}
 
-    /// The product with `d`, which has the lift already, rounded.
+impl<T: WideElement, S: Simd> Op for ExpParts<T, S> {
+    type Output = Extended<T, S>;
     #[inline(always)]
-    pub(crate) fn times(&self, d: Wide<T, S>) -> Vector<T, S> {
-        (self.significand * d).scale(self.rest).round()
+    fn run<R: Simd>(self, _: R) -> Extended<T, S> {
+        let head = self.0.round();
+        let (significand, exponent) = T::exponential_parts::<S>(self.0.bounded(T::LOWEST).0);
+        let value = Extended { significand: Wide(significand), exponent };
+        let nan = Extended { significand: Wide::exact(head), exponent: Vector::splat(head.s, T::zero()) };
+        Extended::select(head.is_nan(), nan, value)
     }
 }
 
