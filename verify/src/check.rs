@@ -5,6 +5,7 @@ use crate::exact::Big;
 use crate::inputs::{Batch, Level, Origin, Rng, Source};
 use crate::oracle::{Op, Params, Row, evaluate};
 use crate::real::Real;
+use crate::threads::on_all;
 use crate::ulp::{Judgement, Number, judge};
 use crate::wide::Wide;
 use lossprep::{Backend, Layout};
@@ -18,8 +19,6 @@ const NEAR_CLAIM: f64 = 1.0 / 1024.0;
 const TIERS_AGREE: f64 = 1.0 / (1 << 24) as f64;
 /// Batches up to this many elements are compared in every form, larger ones across backends only.
 const ALL_FORMS: usize = 1 << 17;
-/// Kernels that are inlined whole need large frames in a build without optimisation.
-const STACK: usize = 64 << 20;
 /// How many elements of a row a witness shows.
 const SHOWN: usize = 16;
 
@@ -472,20 +471,8 @@ pub fn check<T: Number>(source: Source, backends: &[Backend], progress: &(dyn Fn
             progress();
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut total = Tally::new(source.level);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, worker))
-            .collect();
-        for handle in workers {
-            let joined = handle.map(std::thread::ScopedJoinHandle::join);
-            match joined.unwrap_or_else(|error| Err(Box::new(error))) {
-                Ok(tally) => total.merge(tally),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
+    on_all(worker).into_iter().for_each(|tally| total.merge(tally));
     total.examine_suspects(op);
     total
 }

@@ -5,6 +5,7 @@ use crate::connect::{self, Args};
 use crate::inputs::Rng;
 use crate::oracle::{Guard, Op, Params};
 use crate::report::Differences;
+use crate::threads::on_all;
 use crate::ulp::Number;
 use lossprep::gradcheck::{
     Mode, Options, Report, check_jvp, check_jvp_twin, check_second_order, check_vjp, check_vjp_twin,
@@ -268,8 +269,7 @@ fn run(ops: &[Op], backend: Backend, seed: u64, rows: &[(usize, Guard)]) -> Vec<
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    on_all(work);
     found
 }
 

@@ -152,8 +152,9 @@ pub struct Source {
 
 /// The largest tail length of the family that has them all.
 const TAILS: usize = 67;
-/// Outputs of a random batch.
+/// Elements of a random batch, and the least number of its outputs that is counted on where rows have one each.
 const RANDOM: usize = 4096;
+const REDUCED: usize = 170;
 /// Fixed batches before the random ones.
 const FIXED: usize = TAILS + 1 + 10;
 const LONG: [usize; 3] = [1 << 16, 1 << 23, 1 << 24];
@@ -161,7 +162,7 @@ const LONG: [usize; 3] = [1 << 16, 1 << 23, 1 << 24];
 impl Source {
     /// How many batches there are.
     pub fn count(&self) -> usize {
-        FIXED + self.level.outputs().div_ceil(RANDOM / if self.op.reduces() { 64 } else { 1 }).min(40_000)
+        FIXED + self.level.outputs().div_ceil(if self.op.reduces() { REDUCED } else { RANDOM }).min(40_000)
     }
 
     /// One of them.

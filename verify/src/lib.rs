@@ -21,5 +21,6 @@ pub mod oracle;
 pub mod real;
 pub mod report;
 pub mod special;
+pub mod threads;
 pub mod ulp;
 pub mod wide;

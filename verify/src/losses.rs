@@ -12,10 +12,12 @@ use crate::exact::Big;
 use crate::inputs::{Level, Rng};
 use crate::real::Real;
 use crate::report::{list, quote};
+use crate::threads::on_all;
 use crate::ulp::{Expect, Number, error_in_ulps};
 use crate::wide::Wide;
 pub use case::Case;
 use lossprep::Backend;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Every loss of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,30 @@ pub struct Line {
 const KEPT: usize = 8;
 
 impl Line {
+    fn new<T: Number>(loss: Loss) -> Self {
+        Self {
+            loss,
+            type_name: T::NAME,
+            outputs: 0,
+            second_tier: 0,
+            max_ulps: [0.0; 2],
+            compared: 0,
+            checks: 0,
+            failures: Vec::new(),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.outputs += other.outputs;
+        self.second_tier += other.second_tier;
+        for (most, ulps) in self.max_ulps.iter_mut().zip(other.max_ulps) {
+            *most = most.max(ulps);
+        }
+        self.compared += other.compared;
+        self.checks += other.checks;
+        other.failures.into_iter().for_each(|failure| self.fail(failure));
+    }
+
     fn fail(&mut self, what: String) {
         if self.failures.len() < KEPT {
             self.failures.push(what);
@@ -177,7 +203,12 @@ impl Line {
 
 /// The error of each number and its claim; a NaN is infinitely far.
 fn judge<T: Number, R: Real>(outputs: &[T], truths: &[Truth<R>]) -> Vec<(f64, f64)> {
+    // Beyond the type's range its ULP measures nothing.
+    let beyond = R::one().mul_pow2(T::FORMAT.max_exponent + 1);
     let error = |(computed, truth): (&T, &Truth<R>)| {
+        if truth.measure.sub(&beyond).signum() >= 0 {
+            return (0.0, f64::INFINITY);
+        }
         let error = if computed.is_nan() {
             f64::INFINITY
         } else {
@@ -199,29 +230,32 @@ fn cases(level: Level) -> usize {
 
 /// Judges one loss in one type.
 pub fn check<T: Number>(loss: Loss, backends: &[Backend], level: Level, seed: u64) -> Line {
-    let mut line = Line {
-        loss,
-        type_name: T::NAME,
-        outputs: 0,
-        second_tier: 0,
-        max_ulps: [0.0; 2],
-        compared: 0,
-        checks: 0,
-        failures: Vec::new(),
-    };
-    let mut rng = Rng::new(seed ^ (loss as u64) << 32 ^ u64::from(T::NAME == "f32"));
-    for index in 0..cases(level) {
-        let case = Case::random::<T>(loss, &mut rng);
-        line.case::<T>(&case, backends, index % 97 == 0);
-    }
-    if let Some(&backend) = backends.first() {
-        for (what, report) in gradients::check::<T>(loss, backend, seed) {
-            line.checks += 1;
-            if !report.is_right() {
-                line.fail(format!("{what}: {report}"));
+    let (cases, next) = (cases(level), AtomicUsize::new(0));
+    let differences = if backends.is_empty() { 0 } else { gradients::CASES };
+    let worker = || {
+        let mut line = Line::new::<T>(loss);
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= cases + differences {
+                return line;
+            }
+            let mut rng =
+                Rng::new(seed ^ (loss as u64) << 56 ^ T::FORMAT.precision as u64 ^ (index as u64) << 8);
+            if index < cases {
+                // Every third is at the ends of the range.
+                let make = if index % 3 == 0 { Case::extreme::<T> } else { Case::random::<T> };
+                line.case::<T>(&make(loss, &mut rng), backends, index % 97 == 0);
+            } else {
+                let (what, report) = gradients::check::<T>(loss, backends[0], seed, &mut rng);
+                line.checks += 1;
+                if !report.is_right() {
+                    line.fail(format!("{what}: {report}"));
+                }
             }
         }
-    }
+    };
+    let mut line = Line::new::<T>(loss);
+    on_all(worker).into_iter().for_each(|part| line.merge(part));
     line
 }
 

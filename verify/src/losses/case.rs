@@ -46,6 +46,8 @@ pub struct Case {
     pub similar: Vec<bool>,
     pub upstream: Vec<f64>,
     pub setting: Setting,
+    /// The sign of a difference is known above 2^−this of its terms.
+    pub known: i64,
 }
 
 /// A row of logits: of some scale, at times with a gap, an offset or −∞.
@@ -140,7 +142,7 @@ impl Case {
         }
         let to_shares = matches!(loss, Loss::KlDiv) || loss == Loss::CrossEntropy && rng.below(3) == 0;
         let z_loss = if rng.below(3) == 0 { rng.pick(&[1e-4, 0.01, 1.0]) } else { 0.0 };
-        let mut setting = Setting {
+        let setting = Setting {
             weights: option(rng, |rng| (0..len).map(|_| rng.unit() * 3.0).collect()),
             smoothing: if rng.below(3) == 0 { rng.pick(&[0.1, 0.5, 1.0]) } else { 0.0 },
             z_loss,
@@ -196,32 +198,107 @@ impl Case {
         if loss == Loss::Nll {
             inputs[0].iter_mut().for_each(|x| *x = -x.abs());
         }
-        if let Some(weights) = &mut setting.weights {
-            round::<T>(weights);
-        }
-        for value in
-            [&mut setting.temperature, &mut setting.smoothing, &mut setting.z_loss, &mut setting.gamma]
-        {
-            *value = T::round_from(*value).exact_f64();
-        }
-        for value in [&mut setting.margin, &mut setting.delta] {
-            *value = T::round_from(*value).exact_f64();
-        }
-        setting.guard = setting.guard.map(|guard| {
-            let rounded = |eps: f64| T::round_from(eps).exact_f64();
-            match guard {
-                Guard::Max(eps) => Guard::Max(rounded(eps)),
-                Guard::Add(eps) => Guard::Add(rounded(eps)),
-                Guard::AddSquared(eps) => Guard::AddSquared(rounded(eps)),
-            }
-        });
         let outputs = if elementwise { rows * len } else { rows };
         let size =
             rng.pick(if wide { &[1.0, 1.0, 1e-30, 1e30, 1e-200, 1e200] } else { &[1.0, 1.0, 1e-30, 1e30] });
         let mut upstream: Vec<f64> = (0..outputs).map(|_| rng.normal() * size).collect();
         round::<T>(&mut upstream);
         let similar = (0..rows).map(|_| rng.below(2) == 0).collect();
-        Self { loss, rows, len, inputs, goal, similar, upstream, setting }
+        let known = if wide { 90 } else { 45 };
+        let mut case = Self { loss, rows, len, inputs, goal, similar, upstream, setting, known };
+        case.round_settings::<T>();
+        case
+    }
+
+    /// The options as the type has them.
+    fn round_settings<T: Number>(&mut self) {
+        let rounded = |v: f64| T::round_from(v).exact_f64();
+        let Setting { weights, smoothing, z_loss, softcap, temperature, gamma, margin, delta, guard, lo, hi } =
+            &mut self.setting;
+        for value in weights.iter_mut().flatten().chain(softcap) {
+            *value = rounded(*value);
+        }
+        for value in [smoothing, z_loss, temperature, gamma, margin, delta, lo, hi] {
+            *value = rounded(*value);
+        }
+        *guard = guard.map(|guard| match guard {
+            Guard::Max(eps) => Guard::Max(rounded(eps)),
+            Guard::Add(eps) => Guard::Add(rounded(eps)),
+            Guard::AddSquared(eps) => Guard::AddSquared(rounded(eps)),
+        });
+    }
+
+    /// A case at the ends of the type's range: upstream gradients, weights, ranges and features far from 1, and logits
+    /// whose exponentials have no place in the type, though their products with the former do.
+    pub fn extreme<T: Number>(loss: Loss, rng: &mut Rng) -> Self {
+        let mut case = Self::random::<T>(loss, rng);
+        let most = T::FORMAT.max_exponent as f64;
+        let power = |rng: &mut Rng, share: f64| (most * share * (2.0 * rng.unit() - 1.0)).exp2();
+        let setting = &mut case.setting;
+        let unit = if rng.below(3) == 0 { power(rng, 0.4) } else { 1.0 };
+        setting.temperature = unit * rng.pick(&[1.0, 1.0, 0.7, 3.0]);
+        setting.softcap = setting.softcap.map(|cap| cap * unit * rng.pick(&[1.0, 1.0, 10.0, 100.0]));
+        setting.gamma = rng.pick(&[0.0, 1e-3, 0.1, 0.5, 0.9, 1.0, 2.0, 7.5, 300.0]);
+        setting.delta *= power(rng, 0.5);
+        if setting.z_loss > 0.0 {
+            setting.z_loss *= power(rng, 0.4);
+        }
+        if let Some(weights) = &mut setting.weights {
+            let (all, each) = (power(rng, 0.9), rng.below(2) == 0);
+            weights.iter_mut().for_each(|w| *w *= if each { power(rng, 0.9) } else { all });
+        }
+        let width = power(rng, 0.9);
+        for end in [&mut setting.lo, &mut setting.hi] {
+            *end *= width;
+        }
+        let contrasts = matches!(loss, Loss::InfoNce | Loss::NtXent);
+        if contrasts {
+            setting.temperature = rng.pick(&[1e-3, 2e-3, 0.01, 0.07, 1e3]);
+        }
+        if matches!(loss, Loss::Mse | Loss::Huber | Loss::L1) {
+            let (lo, hi) = (T::round_from(setting.lo).exact_f64(), T::round_from(setting.hi).exact_f64());
+            (setting.lo, setting.hi) = (lo, hi);
+            if let Goal::Shares(targets) = &mut case.goal {
+                let inside = |t: &mut f64| *t = T::round_from(*t * width).exact_f64().clamp(lo, hi);
+                targets.iter_mut().for_each(inside);
+            }
+        }
+        let metric = contrasts || matches!(loss, Loss::Triplet | Loss::Cosine);
+        for tensor in &mut case.inputs {
+            for row in tensor.chunks_mut(case.len) {
+                if metric {
+                    let size = row.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
+                    // Without a guard the similarities of large rows are far apart, and small ones near each other.
+                    let scale = if setting.guard.is_some() { power(rng, 0.9) } else { power(rng, 0.2) };
+                    row.iter_mut().for_each(|x| *x = *x / size * scale);
+                    continue;
+                }
+                // Exponents between that of the largest product and of the smallest.
+                let reach = most * 2.2 * std::f64::consts::LN_2 * rng.unit();
+                let capped = setting.softcap.filter(|_| loss == Loss::CrossEntropy);
+                let top = rng.below(row.len());
+                for (i, x) in row.iter_mut().enumerate() {
+                    let far = if i == top { 0.0 } else { -reach * rng.unit() };
+                    *x = match capped {
+                        Some(cap) => cap * 0.3 * far * rng.pick(&[1.0, 1.0, -1.0, 1e-3]),
+                        None if loss == Loss::KlDiv || loss == Loss::CrossEntropy => {
+                            far * setting.temperature
+                        }
+                        None => far * rng.pick(&[1.0, 1.0, -1.0]),
+                    };
+                }
+                if loss == Loss::Nll {
+                    row.iter_mut().for_each(|x| *x = -x.abs());
+                }
+            }
+            round::<T>(tensor);
+        }
+        // Rows that are contrasted share the range of their upstream gradients.
+        let (all, each) = if contrasts { (power(rng, 0.8), 0.2) } else { (1.0, 0.98) };
+        case.upstream = case.upstream.iter().map(|_| rng.normal() * power(rng, each) * all).collect();
+        round::<T>(&mut case.upstream);
+        case.round_settings::<T>();
+        case
     }
 
     /// Losses, then gradients; with `strided` the rows lie side by side in memory, and the gradient of cross-entropy

@@ -8,7 +8,7 @@ use lossprep::Backend;
 use lossprep::gradcheck::{Mode, Options, Report, check_vjp, check_vjp_twin};
 
 /// How many cases of each loss.
-const CASES: usize = 6;
+pub const CASES: usize = 6;
 
 /// A copy of the case with other inputs and upstream gradients.
 fn moved<T: Number>(case: &Case, inputs: &[Vec<T>], upstream: Option<&[T]>) -> Case {
@@ -49,34 +49,28 @@ fn gentle<T: Number>(loss: Loss, rng: &mut Rng) -> Case {
     }
 }
 
-/// Checks the gradients of a loss, entry by entry.
-pub fn check<T: Number>(loss: Loss, backend: Backend, seed: u64) -> Vec<(String, Report)> {
-    let mut rng = Rng::new(seed ^ 0x6c6f_7373 ^ (loss as u64) << 8);
+/// Checks the gradients of one case, entry by entry.
+pub fn check<T: Number>(loss: Loss, backend: Backend, seed: u64, rng: &mut Rng) -> (String, Report) {
     let options = Options { seed, bound: 8.0, mode: Mode::Full, ..Options::default() };
-    let single = T::NAME == "f32";
-    (0..CASES)
-        .map(|_| {
-            let case = gentle::<T>(loss, &mut rng);
-            let outputs = case.upstream.len();
-            let forward = |x: &mut [Vec<f64>], y: &mut [f64]| {
-                y.copy_from_slice(&run::<f64>(&moved(&case, x, None), backend).0);
-            };
-            let report = if single {
-                let inputs: Vec<Vec<f32>> =
-                    case.inputs.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
-                let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-                check_vjp_twin(&options, &inputs, outputs, forward, |x, g, dx| {
-                    let (_, grads) = run::<f32>(&moved(&case, x, Some(g)), backend);
-                    dx.iter_mut().zip(&grads).for_each(|(d, g)| d.copy_from_slice(g));
-                })
-            } else {
-                let inputs: Vec<&[f64]> = case.inputs.iter().map(Vec::as_slice).collect();
-                check_vjp(&options, &inputs, outputs, forward, |x, g, dx| {
-                    let (_, grads) = run::<f64>(&moved(&case, x, Some(g)), backend);
-                    dx.iter_mut().zip(&grads).for_each(|(d, g)| d.copy_from_slice(g));
-                })
-            };
-            (format!("gradient of {case:?}"), report)
+    let case = gentle::<T>(loss, rng);
+    let outputs = case.upstream.len();
+    let forward = |x: &mut [Vec<f64>], y: &mut [f64]| {
+        y.copy_from_slice(&run::<f64>(&moved(&case, x, None), backend).0);
+    };
+    let report = if T::NAME == "f32" {
+        let inputs: Vec<Vec<f32>> =
+            case.inputs.iter().map(|x| x.iter().map(|&v| v as f32).collect()).collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        check_vjp_twin(&options, &inputs, outputs, forward, |x, g, dx| {
+            let (_, grads) = run::<f32>(&moved(&case, x, Some(g)), backend);
+            dx.iter_mut().zip(&grads).for_each(|(d, g)| d.copy_from_slice(g));
         })
-        .collect()
+    } else {
+        let inputs: Vec<&[f64]> = case.inputs.iter().map(Vec::as_slice).collect();
+        check_vjp(&options, &inputs, outputs, forward, |x, g, dx| {
+            let (_, grads) = run::<f64>(&moved(&case, x, Some(g)), backend);
+            dx.iter_mut().zip(&grads).for_each(|(d, g)| d.copy_from_slice(g));
+        })
+    };
+    (format!("gradient of {case:?}"), report)
 }

@@ -17,11 +17,6 @@ fn total<R: Real>(terms: impl Iterator<Item = R>) -> R {
     terms.collect::<Sum<R>>().total()
 }
 
-/// Whether a difference is too small beside its terms for its sign to be known.
-fn near_zero<R: Real>(v: &R, terms: &R) -> bool {
-    v.abs().sub(&terms.mul_pow2(-90)).signum() <= 0
-}
-
 /// Losses and gradients in the order of [`Case::run`], filled row by row.
 struct Results<R> {
     losses: Vec<Truth<R>>,
@@ -310,7 +305,7 @@ impl Case {
             }
         }
         // At the kink either gradient is right.
-        let edge = near_zero(&to_near.sub(&to_far).add(&margin), &measure);
+        let edge = to_near.sub(&to_far).add(&margin).abs().sub(&measure.mul_pow2(-self.known)).signum() <= 0;
         for tensor in 0..3 {
             self.back(tensor, &units[tensor], &h[tensor], &sizes[tensor], self.upstream[row], results);
             if edge {
