@@ -11,7 +11,7 @@
 //! the w of a row in units of a power of two of its own, so that an upstream gradient may be as large as p is small. As in `cross_entropy.rs`, what p at the largest similarity lacks of 1 is computed from the others.
 
 use super::cross_entropy::check_scale;
-use super::metric::check_guard;
+use super::metric::check_features;
 use super::row::Row;
 use super::unit::{Unit, finite, nothing};
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
@@ -332,12 +332,8 @@ fn check<T: Element>(
     losses: &[T],
     workspace: &[f64],
 ) -> Result<(), Error> {
-    for &(name, len) in features {
-        check_len(name, layout.elements(), len)?;
-    }
-    check_len("losses", layout.row_count(), losses.len())?;
+    check_features(layout, features, guard, losses)?;
     check_scale("temperature", temperature)?;
-    check_guard(guard)?;
     check_len("workspace", contrastive_workspace::<T>(layout)?, workspace.len())
 }
 

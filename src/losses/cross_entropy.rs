@@ -880,10 +880,10 @@ operations! {
     /// probabilities has the shape of `x`. Reduce with [`Reduction`](crate::Reduction).
     ///
     /// # Accuracy
-    /// At most 1 ULP, 1.5 with class weights, wherever the terms do not cancel, which takes a negative share, or a z-loss where L is near 0;
-    /// then 1 ULP of the sum of their magnitudes (of the z-loss: ζ·r·(|max z| + log Σ exp(z_j − max z))²). A row whose
-    /// class is certain to 10⁻³⁰⁰ has the loss 10⁻³⁰⁰, and the right digits of it. The same bits on every backend and
-    /// for every layout.
+    /// At most 1 ULP, 1.5 with class weights, wherever the terms do not cancel, which takes a negative share, or a
+    /// z-loss where L is near 0; then 1 ULP of the sum of their magnitudes (of the z-loss:
+    /// ζ·r·(|max z| + log Σ exp(z_j − max z))²). A row whose class is certain to 10⁻³⁰⁰ has the loss 10⁻³⁰⁰, and the
+    /// right digits of it. The same bits on every backend and for every layout.
     ///
     /// # Special values
     /// A NaN in a row, +∞, or a row of only −∞ gives NaN; a row of the ignored class 0, whatever it holds.
@@ -921,7 +921,8 @@ operations! {
     /// # Accuracy
     /// The losses are those of [`cross_entropy`](crate::cross_entropy). The gradient: at most 4 ULP of
     /// |g|·(p_i·V + v_i)·dz_i/dx_i, or, at a single maximum, of |g|·(V·(1 − p_i) + Σ_{j≠i} v_j): of what 1 − p is, not
-    /// of 1. To V comes |2ζ·r|·(|max z| + log Σ exp(z_j − max z)).
+    /// of 1. To V comes |2ζ·r|·(|max z| + log Σ exp(z_j − max z)). Also where a probability, the slope of the softcap, a
+    /// weight or an upstream gradient is by itself too small for the type or nearly too large, but not their product.
     ///
     /// # Special values
     /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. An upstream

@@ -204,8 +204,17 @@ impl<T: Element + WideElement> Pairs<'_, T> {
     }
 }
 
-/// `Err` unless the guard's ε is in its domain.
-pub(crate) fn check_guard<T: Element>(guard: Option<NormGuard<T>>) -> Result<(), Error> {
+/// `Err` unless features and losses fit the layout, and the guard's ε is in its domain.
+pub(crate) fn check_features<T: Element>(
+    layout: Layout,
+    features: &[(&'static str, usize)],
+    guard: Option<NormGuard<T>>,
+    losses: &[T],
+) -> Result<(), Error> {
+    for &(name, len) in features {
+        check_len(name, layout.elements(), len)?;
+    }
+    check_len("losses", layout.row_count(), losses.len())?;
     guard.map_or(Ok(()), |guard| guard.checked().map(|_| ()))
 }
 
@@ -216,14 +225,8 @@ fn check<T: Element>(
     guard: Option<NormGuard<T>>,
     losses: &[T],
 ) -> Result<(), Error> {
-    for &(name, len) in rows {
-        check_len(name, layout.elements(), len)?;
-    }
-    check_len("losses", layout.row_count(), losses.len())?;
-    if !margin.is_finite() {
-        return Err(Error::Parameter { name: "margin", requirement: "finite" });
-    }
-    check_guard(guard)
+    check_features(layout, rows, guard, losses)?;
+    if margin.is_finite() { Ok(()) } else { Err(Error::Parameter { name: "margin", requirement: "finite" }) }
 }
 
 operations! {

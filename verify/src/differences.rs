@@ -2,7 +2,7 @@
 //! no formula. f32 is measured on the f64 form of the same operation.
 
 use crate::connect::{self, Args};
-use crate::inputs::Rng;
+use crate::inputs::{Level, Rng};
 use crate::oracle::{Guard, Op, Params};
 use crate::report::Differences;
 use crate::threads::on_all;
@@ -23,8 +23,13 @@ const SMALL: [(usize, Guard); 5] = [
     (40, Guard::AddSquared(0.5)),
 ];
 
-/// The long row, compared by samples.
-const LONG: (usize, Guard) = (1_000_000, Guard::Max(0.125));
+/// The guard of the long row, which is compared by samples.
+const GUARD: Guard = Guard::Max(0.125);
+
+/// Its length.
+fn long(level: Level) -> usize {
+    if level == Level::Quick { 100_000 } else { 1_000_000 }
+}
 
 /// An operation on one row, as a function of slices.
 #[derive(Clone, Copy)]
@@ -192,7 +197,7 @@ fn reports(op: Op, backend: Backend, seed: u64, (n, guard): (usize, Guard), sing
     let widened = |v: &[f32]| -> Vec<f64> { v.iter().map(|&v| v.into()).collect() };
     // The claim of 4, and what the rounding of the saved output does to it.
     let bound = if op.forward() == Op::LogSoftmax { 20.0 } else { 8.0 };
-    let options = if n == LONG.0 {
+    let options = if n >= long(Level::Quick) {
         Options { seed, bound, mode: Mode::Sampled, directions: 1, coordinates: 0, ..Options::default() }
     } else {
         Options { seed, bound, mode: Mode::Full, ..Options::default() }
@@ -236,9 +241,9 @@ fn reports(op: Op, backend: Backend, seed: u64, (n, guard): (usize, Guard), sing
 }
 
 /// Checks every gradient of these operations, in both types: entry by entry in short rows, by samples in one of a
-/// million elements; of every vjp the second order too.
-pub fn check(ops: &[Op], backend: Backend, seed: u64) -> Vec<Differences> {
-    run(ops, backend, seed, &[&SMALL[..], &[LONG]].concat())
+/// million elements, a tenth of that in a quick run; of every vjp the second order too.
+pub fn check(ops: &[Op], backend: Backend, level: Level, seed: u64) -> Vec<Differences> {
+    run(ops, backend, seed, &[&SMALL[..], &[(long(level), GUARD)]].concat())
 }
 
 fn run(ops: &[Op], backend: Backend, seed: u64, rows: &[(usize, Guard)]) -> Vec<Differences> {
@@ -275,7 +280,7 @@ fn run(ops: &[Op], backend: Backend, seed: u64, rows: &[(usize, Guard)]) -> Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::{LONG, SMALL, run};
+    use super::{GUARD, Level, SMALL, long, run};
     use crate::oracle::{Guard, Op};
     use lossprep::Backend;
 
@@ -302,6 +307,6 @@ mod tests {
 
     #[test]
     fn every_gradient_passes_in_a_row_of_a_million() {
-        holds(&[LONG]);
+        holds(&[(long(Level::Default), GUARD)]);
     }
 }

@@ -187,7 +187,7 @@ fn verify(cli: &Cli) -> Result<bool, String> {
     if cli.element != Some(Element::F32) {
         check_type::<f64>(&mut report, &ops, &backends, level, &progress);
     }
-    report.differences = differences::check(&ops, backends[0], cli.seed);
+    report.differences = differences::check(&ops, backends[0], level, cli.seed);
     report.differences.retain(|d| match cli.element {
         Some(Element::F32) => d.type_name == "f32",
         Some(Element::F64) => d.type_name == "f64",
