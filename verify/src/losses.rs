@@ -14,7 +14,7 @@ use crate::real::Real;
 use crate::report::{list, quote};
 use crate::ulp::{Expect, Number, error_in_ulps};
 use crate::wide::Wide;
-pub use case::Case;
+pub use case::{Case, Goal};
 use lossprep::Backend;
 
 /// Every loss of the report.
