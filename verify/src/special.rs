@@ -284,6 +284,12 @@ fn nan_among_kept<T: Number>(r: &mut Runner, _: f64) {
             let x = with(len, at, NAN);
             for op in SOFTMAX {
                 r.gives::<T>(Case::new(op, &x), &vec![NAN; outputs(op, len)]);
+                // With a mask too, where a row of nothing gives something else.
+                for empty in [Empty::Zeros, Empty::Uniform, Empty::Nan] {
+                    let keep: Vec<bool> = (0..len).map(|i| i == at || i % 3 > 0).collect();
+                    let params = Params { empty, ..Params::default() };
+                    r.bounded::<T>(Case::new(op, &x).keep(&keep).params(params));
+                }
             }
             for op in SOFTMAX_GRADIENTS {
                 // A saved output is NaN throughout, as the forward call gives it.
