@@ -55,6 +55,31 @@ CONF
   done
 }
 
+# A program that runs WASI programs, with the file system and the environment that there are.
+wasmtime() {
+  [ -d "$folder/python/wasmtime" ] || python3 -m pip install -q --target "$folder/python" wasmtime >/dev/null 2>&1 || return 1
+  cat >"$folder/wasi" <<RUNNER
+#!/usr/bin/env python3
+import sys
+sys.path.insert(0, "$folder/python")
+from wasmtime import Engine, ExitTrap, Linker, Module, Store, WasiConfig
+engine = Engine()
+linker, store, wasi = Linker(engine), Store(engine), WasiConfig()
+wasi.argv = sys.argv[1:]
+wasi.inherit_env()
+wasi.inherit_stdout()
+wasi.inherit_stderr()
+wasi.preopen_dir("/", "/")
+store.set_wasi(wasi)
+linker.define_wasi()
+try:
+    linker.instantiate(store, Module.from_file(engine, sys.argv[1])).exports(store)["_start"](store)
+except ExitTrap as trap:
+    sys.exit(trap.code)
+RUNNER
+  chmod +x "$folder/wasi"
+}
+
 run() { # NAME COMMAND...
   local name=$1
   shift
@@ -86,10 +111,10 @@ for target in $targets; do
       fi
       ;;
     wasm32)
-      # The library alone: with simd128, the portable backend is the one that it concerns.
-      if compiler && [ -d "$folder"/root/usr/lib/rustlib/wasm32-wasip1 ] && command -v wasmtime >/dev/null; then
-        RUSTC=$folder/rustc CARGO_TARGET_DIR=$folder/target RUSTFLAGS="-C target-feature=+simd128" \
-          CARGO_TARGET_WASM32_WASIP1_RUNNER="wasmtime --dir ." \
+      # The portable backend is the one that simd128 concerns.
+      if rustup target add wasm32-wasip1 >/dev/null 2>&1 && wasmtime; then
+        CARGO_TARGET_DIR=$folder/target RUSTFLAGS="-C target-feature=+simd128" \
+          CARGO_TARGET_WASM32_WASIP1_RUNNER=$folder/wasi \
           run "wasm32 with simd128, portable and scalar" cargo test --release --target wasm32-wasip1 --test digests
       else
         skip "wasm32: no standard library of wasm32-wasip1, or no wasmtime"

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Applies each mutation of mutants.txt to a copy and records which check finds it: result.md.
 #
-#   run.sh [FOLDER]   FOLDER (default target/mutants) gets the copy and its build
+#   run.sh [FOLDER [NUMBER...]]   FOLDER (default target/mutants) gets the copy and its build
 #
+# With numbers only those mutations run, and of the others the lines of result.md stay.
 # All mutations of code go into one build, each behind a switch that the environment variable MUTANT sets, so that the
 # library is compiled once; those of constants are put to ../coefficients/check.sh. A mutation whose text is not found
-# exactly once is STALE, a failure. The digests and the certificate take no part: any changed bit trips those.
+# exactly once is STALE: the others run, but the exit code is 1. The digests and the certificate take no part: any
+# changed bit trips those.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 mkdir -p "${1:-target/mutants}"
 folder=$(cd "${1:-target/mutants}" && pwd)
+only=" ${*:2} "
 copy=$folder/copy
 rm -rf "$copy"
 mkdir -p "$copy"
@@ -44,19 +47,20 @@ stale=() names=()
 declare -A kind ops why found
 while IFS=$'\x1f' read -r -d $'\x1e' n k o w file from to; do
   names+=("$n") kind[$n]=$k ops[$n]=$o why[$n]=$w
+  [[ $only = "  " || $only = *" $n "* ]] || { kind[$n]=kept; continue; }
   if [ "$k" = coefficient ]; then
     cp "$copy/$file" "$folder/kept"
     if ! replace "$copy/$file" "$from" "$to"; then
       stale+=("$n")
     elif ! "$copy/verify/coefficients/check.sh" >"$folder/$n.log" 2>&1; then
-      found[$n]="coefficients/check.sh: $(grep -m1 'has not' "$folder/$n.log")"
+      found[$n]="coefficients/check.sh: $(grep -m1 "has not" "$folder/$n.log" || true)"
     fi
     cp "$folder/kept" "$copy/$file"
   else
     replace "$copy/$file" "$from" "${to//@/crate::mutant($n)}" || stale+=("$n")
   fi
 done < <(entries)
-[ ${#stale[@]} -eq 0 ] || { echo "STALE: ${stale[*]}" >&2; exit 1; }
+for n in "${stale[@]+"${stale[@]}"}"; do kind[$n]=stale; done
 
 # The switch, read once. One vector backend and the scalar one are enough, and quicker to compile.
 cat >>"$copy/src/lib.rs" <<'RUST'
@@ -94,7 +98,7 @@ verify=$folder/target/release/lossprep-verify
 MUTANT=0 "$verify" --quick >"$folder/0.log" 2>&1 || { echo "without a mutation the report is not clean:" >&2; tail -n 30 "$folder/0.log" >&2; exit 1; }
 
 for n in "${names[@]}"; do
-  [ "${kind[$n]}" = coefficient ] && continue
+  case ${kind[$n]} in coefficient | stale | kept) continue ;; esac
   # The report, then what a user runs next: ten times as many inputs.
   for level in --quick ""; do
     # A panic is a find too; so is a run without end.
@@ -107,18 +111,23 @@ for n in "${names[@]}"; do
   echo "$n: ${found[$n]:-SURVIVED}"
 done
 
-caught=0
+result=$root/verify/mutants/result.md
+[ -f "$result" ] && mv "$result" "$folder/before.md" || : >"$folder/before.md"
 {
   echo "# Mutations and what found them"
   echo
-  echo "Written by \`run.sh\`. The report is \`lossprep-verify\`, on AVX2 and scalar alone."
+  echo "Written by \`run.sh\`. The report is \`lossprep-verify\`, on AVX2 and scalar alone; the seconds are those until then."
   echo
   echo "| | kind | what goes wrong | found by |"
   echo "|---|---|---|---|"
   for n in "${names[@]}"; do
-    echo "| $n | ${kind[$n]} | ${why[$n]} | ${found[$n]:-**survived**} |"
+    case ${kind[$n]} in
+      kept) grep "^| $n |" "$folder/before.md" || echo "| $n | | ${why[$n]} | **not run** |" ;;
+      stale) echo "| $n | | ${why[$n]} | **not run**: the code is no longer there |" ;;
+      *) echo "| $n | ${kind[$n]} | ${why[$n]} | ${found[$n]:-**survived**} |" ;;
+    esac
   done
-} >"$root/verify/mutants/result.md"
-for n in "${names[@]}"; do [ -n "${found[$n]:-}" ] && caught=$((caught + 1)); done
-echo "$caught of ${#names[@]} found"
-[ "$caught" -eq "${#names[@]}" ]
+} >"$result"
+missed=$(grep -cE '\*\*(survived|not run)' "$result" || true)
+echo "$((${#names[@]} - missed)) of ${#names[@]} found"
+[ "$missed" -eq 0 ]

@@ -13,6 +13,7 @@ use lossprep::{Backend, Kernels};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -109,10 +110,11 @@ struct Tally {
 }
 
 impl Tally {
-    fn take(&mut self, function: Function, x: f32, y: f32) {
+    /// False for what is not judged.
+    fn take(&mut self, function: Function, x: f32, y: f32) -> bool {
         let estimate = estimate(function, x);
         let (share, misrounded) = match estimate {
-            Estimate::Outside => return,
+            Estimate::Outside => return false,
             Estimate::Nan => (0.0, y.to_bits() != 0x7fc0_0000),
             Estimate::Near { value, within, terms } if y.is_finite() => {
                 let nearest = value as f32;
@@ -142,6 +144,7 @@ impl Tally {
         if share > self.share {
             (self.share, self.witness) = (share, x.to_bits());
         }
+        true
     }
 
     fn ask(&mut self, function: Function, x: f32, y: f32) -> (f64, bool) {
@@ -163,18 +166,28 @@ impl Tally {
 
 /// Judges one part: a line of the record.
 fn judge_part(kernels: Kernels, function: Function, part: usize) -> Result<Value, String> {
+    let mut line = judge_patterns(kernels, function, part * PART..(part + 1) * PART)?;
+    line["part"] = part.into();
+    Ok(line)
+}
+
+/// Judges the inputs of these patterns, of one sign and in whole batches.
+fn judge_patterns(kernels: Kernels, function: Function, patterns: Range<usize>) -> Result<Value, String> {
     let mut batch = Batch::new(function);
     let (mut digest, mut tally) = (Digest::EMPTY, Tally::default());
     // Of the negative numbers the larger pattern is the smaller number.
-    let up = f32::from(function.direction().unwrap_or(0)) * if part < PARTS / 2 { 1.0 } else { -1.0 };
+    let sign = if patterns.start < 1 << 31 { 1.0 } else { -1.0 };
+    let up = f32::from(function.direction().unwrap_or(0)) * sign;
     let (mut first, mut last) = (f32::NAN, f32::NAN);
-    for start in (part * PART..(part + 1) * PART).step_by(BATCH) {
+    for start in patterns.step_by(BATCH) {
         let start = start as u32;
         let (x, out) =
             batch.run(kernels, function, (0..BATCH as u32).map(|i| start + i)).map_err(|e| e.to_string())?;
         digest.add(out);
         for (&x, &y) in x.iter().zip(out) {
-            tally.take(function, x, y);
+            if !tally.take(function, x, y) {
+                continue;
+            }
             tally.reversals += u64::from((y - last) * up < 0.0);
             if first.is_nan() {
                 first = y;
@@ -183,7 +196,7 @@ fn judge_part(kernels: Kernels, function: Function, part: usize) -> Result<Value
         }
     }
     Ok(json!({
-        "function": function.name(), "part": part, "digest": hex(digest.0), "judged": tally.judged,
+        "function": function.name(), "digest": hex(digest.0), "judged": tally.judged,
         "share": tally.share, "witness": tally.witness, "misrounded": tally.misrounded, "broken": tally.broken,
         "reversals": tally.reversals, "asked": tally.asked, "first": first.to_bits(), "last": last.to_bits(),
     }))
@@ -297,4 +310,27 @@ pub fn run(options: &Options) -> Result<bool, String> {
     );
     std::fs::write(&options.out, text).map_err(|e| format!("{}: {e}", options.out.display()))?;
     Ok(holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two batches where a number is the last of the first.
+    fn around(function: Function, x: f32) -> Value {
+        let from = (x.to_bits() as usize).div_ceil(BATCH) * BATCH - BATCH;
+        let kernels = Backend::Scalar.try_get().unwrap();
+        judge_patterns(kernels, function, from..from + 2 * BATCH).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_judged_has_to_be_in_order() {
+        // exp x is no probability beyond the first; far beyond, what stands in its place is in no order.
+        for (x, judged) in [(88.7, 9831), (1e10, 0), (f32::INFINITY, BATCH - 1)] {
+            let line = around(Function::Exp, x);
+            assert_eq!([&line["reversals"], &line["broken"], &line["judged"]], [0, 0, judged], "{x}");
+        }
+        let line = around(Function::Sigmoid(0.0, 1.0), 1.0);
+        assert_eq!([&line["reversals"], &line["broken"], &line["judged"]], [0, 0, 2 * BATCH], "{line}");
+    }
 }

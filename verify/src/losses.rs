@@ -15,7 +15,7 @@ use crate::report::{list, quote};
 use crate::threads::on_all;
 use crate::ulp::{Expect, Number, error_in_ulps};
 use crate::wide::Wide;
-pub use case::Case;
+pub use case::{Case, Goal};
 use lossprep::Backend;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

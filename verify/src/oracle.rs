@@ -521,8 +521,16 @@ fn sigmoid_family<R: Real>(op: Op, x: f64, g: f64, params: &Params) -> Truth<R> 
             let (above, below) = (of(x).sub(&of(lo)), of(hi).sub(&of(x)));
             let ratio = above.div(&below);
             let value = if (0.5..2.0).contains(&ratio.to_f64()) {
-                // 2x − (lo + hi), exact where above − below would round a tiny x away.
-                of(x).add(&of(x)).sub(&of(lo).add(&of(hi))).div(&below).ln_1p()
+                // above − below = 2x − (lo + hi), without rounding a tiny one of the three away: first the two that
+                // may cancel.
+                let twice = of(x).mul_pow2(1);
+                let difference = if lo < 0.0 && hi <= -2.0 * lo && -lo <= 2.0 * hi {
+                    twice.sub(&of(lo).add(&of(hi)))
+                } else {
+                    let (far, near) = if lo.abs() > hi.abs() { (lo, hi) } else { (hi, lo) };
+                    twice.sub(&of(far)).sub(&of(near))
+                };
+                difference.div(&below).ln_1p()
             } else {
                 ratio.ln()
             };
@@ -609,6 +617,23 @@ mod tests {
             &numbers(&evaluate::<Wide>(Op::Softmax, row(&[0.0, 3f64.ln() / 2.0], &[], 0.0), &cold)),
             &[0.25, 0.75],
         );
+    }
+
+    /// The logarithm of (x − lo)/(hi − x) near ½, where one of the three is tiny beside the others.
+    #[test]
+    fn the_inverse_near_the_middle_keeps_a_tiny_number() {
+        fn at<R: Real>(x: f64, lo: f64, hi: f64) -> f64 {
+            let range = Params { lo, hi, ..Params::default() };
+            numbers(&evaluate::<R>(Op::ScaledSigmoidInverse, row(&[x], &[], 0.0), &range))[0]
+        }
+        for (x, lo, hi, want) in [
+            (-1.0, -2.0, 1e-290, -1e-290),
+            (1.0, -1e-290, 2.0, 1e-290),
+            (1e-290, -1.0, 1.0, 2e-290),
+            (2.0, 1.0, 3.0 + 4.0 * f64::EPSILON, -4.0 * f64::EPSILON),
+        ] {
+            close(&[at::<Wide>(x, lo, hi), at::<Big>(x, lo, hi)], &[want; 2]);
+        }
     }
 
     /// Each gradient is the derivative of its forward formula, by fourth-order differences.

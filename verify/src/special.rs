@@ -191,6 +191,34 @@ impl Runner<'_> {
         });
     }
 
+    /// The row three times side by side, the outer two cut to a length: these bits in the first.
+    fn gives_beside<T: Number>(&mut self, op: Op, x: &[f64], valid: usize, want: &[f64]) {
+        const ROWS: usize = 3;
+        let Ok(layout) = Layout::new(1, x.len(), ROWS) else { return };
+        let x: Vec<T> = x.iter().flat_map(|&v| [T::round_from(v); ROWS]).collect();
+        let want: Vec<T> = want.iter().map(|&v| T::round_from(v)).collect();
+        let (lengths, params) = ([valid, layout.len(), valid], Params::default());
+        self.lines[self.line].cases += 1;
+        for &backend in self.backends {
+            let mut out = vec![T::nan(); want.len() * ROWS];
+            let args = Args {
+                x: &x,
+                second: &[],
+                norm: &[],
+                keep: None,
+                lengths: Some(&lengths),
+                layout,
+                params: &params,
+            };
+            let done = connect::call(op, backend, &args, &mut out);
+            let first: Vec<T> = out.iter().step_by(ROWS).copied().collect();
+            if !matches!(done, Some(Ok(()))) || !crate::check::same_bits(&first, &want) {
+                let what = format!("{} {} on {backend}, rows side by side", op.name(), T::NAME);
+                self.fail(format!("{what}, length {valid}: {:?}, not {:?}", head(&first), head(&want)));
+            }
+        }
+    }
+
     /// What the second tier of the oracle says.
     fn bounded<T: Number>(&mut self, case: Case) {
         self.run::<T>(case, |batch, out| match out {
@@ -284,6 +312,13 @@ fn nan_among_kept<T: Number>(r: &mut Runner, _: f64) {
             let x = with(len, at, NAN);
             for op in SOFTMAX {
                 r.gives::<T>(Case::new(op, &x), &vec![NAN; outputs(op, len)]);
+                // With a mask too, where a row of nothing gives something else.
+                for empty in [Empty::Zeros, Empty::Uniform, Empty::Nan] {
+                    let keep: Vec<bool> = (0..len).map(|i| i == at || i % 3 > 0).collect();
+                    let params = Params { empty, ..Params::default() };
+                    let case = Case::new(op, &x).keep(&keep).params(params);
+                    r.gives::<T>(case, &vec![NAN; outputs(op, len)]);
+                }
             }
             for op in SOFTMAX_GRADIENTS {
                 // A saved output is NaN throughout, as the forward call gives it.
@@ -414,6 +449,9 @@ fn valid_lengths<T: Number>(r: &mut Runner, _: f64) {
                 want.resize(outputs(op, len), if op == Op::LogSoftmax { -INF } else { 0.0 });
                 let lengths = [v];
                 r.gives::<T>(Case { lengths: Some(&lengths), ..Case::new(op, &x) }, &want);
+                if r.ops.contains(&op) {
+                    r.gives_beside::<T>(op, &x, v, &want);
+                }
                 let keep: Vec<bool> = (0..len).map(|i| i < v).collect();
                 if v > 0 {
                     r.bounded::<T>(Case::new(op, &x).keep(&keep));
