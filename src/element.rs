@@ -71,6 +71,8 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     fn lanes_mul<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_div<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_max<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
+    fn lanes_min<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
+    fn lanes_unzip<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> [Self::Raw<S>; 2];
     fn lanes_and<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_or<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_xor<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
@@ -184,6 +186,14 @@ macro_rules! lane {
             #[inline(always)]
             fn lanes_max<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S> {
                 Lanes::<Self>::max(s, a, b)
+            }
+            #[inline(always)]
+            fn lanes_min<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S> {
+                Lanes::<Self>::min(s, a, b)
+            }
+            #[inline(always)]
+            fn lanes_unzip<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> [Self::Raw<S>; 2] {
+                Lanes::<Self>::unzip(s, a, b)
             }
             #[inline(always)]
             fn lanes_and<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S> {

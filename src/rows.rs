@@ -12,7 +12,8 @@
 use crate::Layout;
 use crate::element::Lane;
 use crate::math::exp::each;
-use crate::simd::{Portable, Simd, Vector};
+use crate::math::word::Word;
+use crate::simd::{Mask, Op, Portable, Simd, Vector};
 use core::ops::Range;
 
 /// Rows in registers: along one row, or one row a lane.
@@ -21,10 +22,10 @@ pub(crate) trait Access<T: Lane> {
     const ACROSS: bool;
     /// The input is overwritten by what is stored.
     const IN_PLACE: bool;
-    /// Registers are worth to be handled four at a time, where the backend has room for them.
-    const WIDE: bool = false;
     /// Registers of a row.
     fn steps(&self) -> usize;
+    /// Those of them, from the first on, that hold nothing but elements; 0 where some may not take part.
+    fn full(&self) -> usize;
     /// Rows in the lanes of a register; 1 where the lanes are neighbours.
     fn rows(&self) -> usize;
     /// Register `j` of input `n`; lanes without an element hold [`Work::FILLS`] of it.
@@ -34,7 +35,7 @@ pub(crate) trait Access<T: Lane> {
     /// Writes register `j` of the output.
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>);
 
-    /// N registers of input `n`.
+    /// N registers of input `n`, full ones if there is more than one; so are those below.
     #[inline(always)]
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
         each(
@@ -59,46 +60,229 @@ pub(crate) trait Access<T: Lane> {
     }
 }
 
-/// N neighbours, where there are so many.
+/// N neighbours, unless they reach beyond the end.
 #[inline(always)]
 fn group<A, const N: usize>(all: &[A], j: usize) -> Option<&[A; N]> {
     all.get(j..)?.first_chunk()
 }
 
-/// What a kernel does with the rows that an [`Access`] gives, of which the first is row `row`: up to
-/// three passes, each made over several rows before the next, so that a row need not wait for the end
-/// of its own. All are `#[inline(always)]` in every implementation.
+/// What a kernel does with the rows that an [`Access`] gives, of which the first is row `row`: up to three passes, each made
+/// over several rows before the next, so that a row need not wait for the end of its own. What there is to do between
+/// the passes is done for all of those rows at once, one a lane. All are `#[inline(always)]` in every implementation.
+///
+/// Within a pass over a contiguous row all lanes of what it gets and leaves are the same.
 pub(crate) trait Work<T: Lane> {
     /// What an absent element of each input is taken for.
     const FILLS: [Fill; 2];
     /// Masks come here; else rows that are taken element by element are rare.
     const MASKS: bool;
-    /// What the first pass leaves for the second.
-    type First<S: Simd>: Copy;
+    /// What the first pass leaves.
+    type First<S: Simd>: Each<T, S>;
+    /// What the later passes need of that.
+    type Open<S: Simd>: Each<T, S>;
     /// What the second pass leaves.
-    type Second<S: Simd>: Copy;
-    /// What the third pass needs.
-    type Third<S: Simd>: Copy;
+    type Second<S: Simd>: Each<T, S>;
+    /// What the third pass needs of that.
+    type Third<S: Simd>: Each<T, S>;
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) -> Self::First<S>;
+    fn open<S: Simd>(&self, s: S, first: Self::First<S>) -> Self::Open<S>;
     fn second<S: Simd, A: Access<T>>(
         &mut self,
         s: S,
         a: &mut A,
         row: usize,
-        first: Self::First<S>,
+        open: Self::Open<S>,
     ) -> Self::Second<S>;
-    /// Between the passes, without the rows: what takes long is done for several of them side by side.
-    fn close<S: Simd>(&self, s: S, second: Self::Second<S>) -> Self::Third<S>;
-    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, third: Self::Third<S>);
+    /// Of rows that begin with `row`; results of so many may be written.
+    fn close<S: Simd>(
+        &mut self,
+        s: S,
+        row: usize,
+        rows: usize,
+        open: Self::Open<S>,
+        second: Self::Second<S>,
+    ) -> Self::Third<S>;
+    fn third<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+        open: Self::Open<S>,
+        third: Self::Third<S>,
+    );
 }
 
 /// All passes, one after the other.
 #[inline(always)]
 fn passes<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut A, row: usize) {
     let first = work.first(s, a, row);
-    let second = work.second(s, a, row, first);
-    let third = work.close(s, second);
-    work.third(s, a, row, third);
+    let open = work.open(s, first);
+    let second = work.second(s, a, row, open);
+    let third = work.close(s, row, a.rows(), open, second);
+    // What came from memory is in the first lane alone.
+    let third = if A::ACROSS { Each::row(s, &third.rows(), 0) } else { third };
+    work.third(s, a, row, open, third);
+}
+
+/// A value of each of several rows.
+pub trait Each<T: Lane, S: Simd>: Copy {
+    /// Up to `LANES` rows in memory.
+    type Rows: Copy;
+    /// Of all rows, one a lane.
+    fn rows(self) -> Self::Rows;
+    /// The row that is in the first lane becomes row i.
+    fn put(self, rows: &mut Self::Rows, i: usize);
+    /// Row i in all lanes.
+    fn row(s: S, rows: &Self::Rows, i: usize) -> Self;
+    /// One row a lane.
+    fn all(s: S, rows: &Self::Rows) -> Self;
+    /// Nothing in particular.
+    fn blank(s: S) -> Self;
+}
+
+impl<T: Lane, S: Simd> Each<T, S> for Vector<T, S> {
+    type Rows = T::Array;
+    #[inline(always)]
+    fn rows(self) -> T::Array {
+        self.to_array()
+    }
+    #[inline(always)]
+    fn put(self, rows: &mut T::Array, i: usize) {
+        rows.as_mut()[i] = self.to_array().as_ref()[0];
+    }
+    #[inline(always)]
+    fn row(s: S, rows: &T::Array, i: usize) -> Self {
+        Vector::splat(s, rows.as_ref()[i])
+    }
+    #[inline(always)]
+    fn all(s: S, rows: &T::Array) -> Self {
+        Vector::load(s, rows)
+    }
+    #[inline(always)]
+    fn blank(s: S) -> Self {
+        Vector::splat(s, T::zero())
+    }
+}
+
+/// f64s, one for each lane of an f32 register.
+impl<S: Simd> Each<f32, S> for [Vector<f64, S>; 2] {
+    type Rows = [[f64; 8]; 2];
+    #[inline(always)]
+    fn rows(self) -> [[f64; 8]; 2] {
+        [self[0].to_array(), self[1].to_array()]
+    }
+    #[inline(always)]
+    fn put(self, rows: &mut [[f64; 8]; 2], i: usize) {
+        rows.as_flattened_mut()[i] = self[0].to_array()[0];
+    }
+    #[inline(always)]
+    fn row(s: S, rows: &[[f64; 8]; 2], i: usize) -> Self {
+        [Vector::splat(s, rows.as_flattened()[i]); 2]
+    }
+    #[inline(always)]
+    fn all(s: S, rows: &[[f64; 8]; 2]) -> Self {
+        [Vector::load(s, &rows[0]), Vector::load(s, &rows[1])]
+    }
+    #[inline(always)]
+    fn blank(s: S) -> Self {
+        [Vector::splat(s, 0.0); 2]
+    }
+}
+
+impl<T: Lane, S: Simd> Each<T, S> for Mask<T, S> {
+    type Rows = T::Array;
+    #[inline(always)]
+    fn rows(self) -> T::Array {
+        self.select(Vector::splat(self.s, T::one()), Vector::splat(self.s, T::zero())).to_array()
+    }
+    #[inline(always)]
+    fn put(self, rows: &mut T::Array, i: usize) {
+        rows.as_mut()[i] = if self.any() { T::one() } else { T::zero() };
+    }
+    #[inline(always)]
+    fn row(s: S, rows: &T::Array, i: usize) -> Self {
+        Vector::splat(s, rows.as_ref()[i]).eq(Vector::splat(s, T::one()))
+    }
+    #[inline(always)]
+    fn all(s: S, rows: &T::Array) -> Self {
+        Vector::load(s, rows).eq(Vector::splat(s, T::one()))
+    }
+    #[inline(always)]
+    fn blank(s: S) -> Self {
+        let zero = Vector::splat(s, T::zero());
+        zero.lt(zero)
+    }
+}
+
+impl<T: Lane, S: Simd> Each<T, S> for () {
+    type Rows = ();
+    #[inline(always)]
+    fn rows(self) {}
+    #[inline(always)]
+    fn put(self, (): &mut (), _: usize) {}
+    #[inline(always)]
+    fn row(_: S, (): &(), _: usize) {}
+    #[inline(always)]
+    fn all(_: S, (): &()) {}
+    #[inline(always)]
+    fn blank(_: S) {}
+}
+
+/// [`Each`] of a struct, field by field.
+macro_rules! each_field {
+    ($name:ident { $($field:ident: $part:ty),* }) => {
+        impl<T: $crate::element::Lane, S: $crate::simd::Simd> $crate::rows::Each<T, S> for $name<T, S> {
+            type Rows = ($(<$part as $crate::rows::Each<T, S>>::Rows,)*);
+            #[inline(always)]
+            fn rows(self) -> Self::Rows {
+                ($($crate::rows::Each::<T, S>::rows(self.$field),)*)
+            }
+            #[inline(always)]
+            fn put(self, ($($field,)*): &mut Self::Rows, i: usize) {
+                $($crate::rows::Each::<T, S>::put(self.$field, $field, i);)*
+            }
+            #[inline(always)]
+            fn row(s: S, ($($field,)*): &Self::Rows, i: usize) -> Self {
+                Self { $($field: $crate::rows::Each::<T, S>::row(s, $field, i)),* }
+            }
+            #[inline(always)]
+            fn all(s: S, ($($field,)*): &Self::Rows) -> Self {
+                Self { $($field: $crate::rows::Each::<T, S>::all(s, $field)),* }
+            }
+            #[inline(always)]
+            fn blank(s: S) -> Self {
+                Self { $($field: $crate::rows::Each::<T, S>::blank(s)),* }
+            }
+        }
+    };
+}
+pub(crate) use each_field;
+
+each_field!(Word { hi: Vector<T, S>, lo: Vector<T, S> });
+
+impl<T: Lane, S: Simd, A: Each<T, S>, B: Each<T, S>> Each<T, S> for (A, B) {
+    type Rows = (A::Rows, B::Rows);
+    #[inline(always)]
+    fn rows(self) -> Self::Rows {
+        (self.0.rows(), self.1.rows())
+    }
+    #[inline(always)]
+    fn put(self, rows: &mut Self::Rows, i: usize) {
+        self.0.put(&mut rows.0, i);
+        self.1.put(&mut rows.1, i);
+    }
+    #[inline(always)]
+    fn row(s: S, rows: &Self::Rows, i: usize) -> Self {
+        (A::row(s, &rows.0, i), B::row(s, &rows.1, i))
+    }
+    #[inline(always)]
+    fn all(s: S, rows: &Self::Rows) -> Self {
+        (A::all(s, &rows.0), B::all(s, &rows.1))
+    }
+    #[inline(always)]
+    fn blank(s: S) -> Self {
+        (A::blank(s), B::blank(s))
+    }
 }
 
 /// What an absent element is taken for.
@@ -173,15 +357,19 @@ struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
     tails: &'a [T::Array; N],
     out_tail: &'a mut T::Array,
     steps: usize,
+    full: usize,
 }
 
 impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N, IN_PLACE> {
     const ACROSS: bool = true;
     const IN_PLACE: bool = IN_PLACE;
-    const WIDE: bool = true;
     #[inline(always)]
     fn steps(&self) -> usize {
         self.steps
+    }
+    #[inline(always)]
+    fn full(&self) -> usize {
+        self.full
     }
     #[inline(always)]
     fn rows(&self) -> usize {
@@ -210,10 +398,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
                 #[inline(always)]
                 |i| Vector::load(s, &all[i]),
             ),
-            None => each(
-                #[inline(always)]
-                |i| self.load(s, n, j + i),
-            ),
+            None => [self.load(s, n, j); M],
         }
     }
     #[inline(always)]
@@ -223,10 +408,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
                 #[inline(always)]
                 |i| Vector::load(s, &all[i]),
             ),
-            None => each(
-                #[inline(always)]
-                |i| self.stored(s, j + i),
-            ),
+            None => [self.stored(s, j); M],
         }
     }
     #[inline(always)]
@@ -237,11 +419,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
                     v[i].store(&mut all[i]);
                 }
             }
-            None => {
-                for (i, &v) in v.iter().enumerate() {
-                    self.store(j + i, v);
-                }
-            }
+            None => self.store(j, v[0]),
         }
     }
 }
@@ -271,6 +449,10 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
     const IN_PLACE: bool = IN_PLACE;
     #[inline(always)]
     fn steps(&self) -> usize {
+        self.len
+    }
+    #[inline(always)]
+    fn full(&self) -> usize {
         self.len
     }
     #[inline(always)]
@@ -367,6 +549,10 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
         self.place.len.div_ceil(T::LANES)
     }
     #[inline(always)]
+    fn full(&self) -> usize {
+        0
+    }
+    #[inline(always)]
     fn rows(&self) -> usize {
         1
     }
@@ -385,12 +571,15 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     }
 }
 
-/// Elements of the contiguous rows that take turns at a pass, and the most rows: they stay in the cache.
-const BATCH: usize = 8192;
-const MOST_ROWS: usize = 8;
+/// Elements of the contiguous rows that take turns at a pass, so that they stay in the cache, and the most rows that a
+/// register has lanes for.
+const BATCH: usize = 4096;
+const MOST_ROWS: usize = 16;
 
-/// The longest contiguous row that is transposed, and the longest row of another axis that is copied.
+/// The longest contiguous row that is transposed, the same where that is done in registers, and the longest row of another
+/// axis that is copied.
 const SHORT: usize = 32;
+const SQUARES: usize = 80;
 const MODERATE: usize = 128;
 
 /// Contiguous rows that take turns, the first of them row `row`.
@@ -443,10 +632,10 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
             #[inline(always)]
             |n| if IN_PLACE { &[][..] } else { T::registers(&self.inputs[n][part.clone()]).0 },
         );
-        let steps = part.len().div_ceil(T::LANES);
+        let (steps, full) = (part.len().div_ceil(T::LANES), part.len() / T::LANES);
         let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
         let (out, _) = T::registers_mut(out);
-        pass(&mut Along { inputs, out, tails: &self.tails[i], out_tail: &mut self.out_tails[i], steps })
+        pass(&mut Along { inputs, out, tails: &self.tails[i], out_tail: &mut self.out_tails[i], steps, full })
     }
 
     /// Writes what row i has beyond its last register.
@@ -500,52 +689,46 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         }
         return;
     }
-    if inner == 1 && !matches!(kept, Kept::Mask(_)) && !(len <= SHORT && kept == Kept::All && count > 1) {
+    if inner == 1
+        && !matches!(kept, Kept::Mask(_))
+        && !(len <= if S::ROOMY { SQUARES } else { SHORT } && kept == Kept::All && count > 1)
+    {
         let empty = T::array(T::zero());
         // Of its own, since what is moved is copied.
         let (tails, out_tails) = (&mut [[empty; N]; MOST_ROWS], &mut [empty; MOST_ROWS]);
         let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, out_tails };
-        let most = (BATCH / len.max(1)).clamp(1, MOST_ROWS);
+        let most = (BATCH / len.max(1)).clamp(1, T::LANES);
+        let mut firsts = W::First::blank(s).rows();
+        let mut seconds = W::Second::blank(s).rows();
         while row < count {
             let batch = most.min(count - row);
             rows.row = row;
-            let mut first = [None; MOST_ROWS];
-            let mut second = [None; MOST_ROWS];
-            let mut third = [None; MOST_ROWS];
-            for (i, first) in first[..batch].iter_mut().enumerate() {
+            for i in 0..batch {
                 rows.stage::<S, IN_PLACE>(s, i, fills);
-                *first = Some(rows.with::<IN_PLACE, _>(
+                let first = rows.with::<IN_PLACE, _>(
                     i,
                     #[inline(always)]
                     |a| work.first(s, a, row + i),
-                ));
-            }
-            for (i, (&first, second)) in first[..batch].iter().zip(&mut second).enumerate() {
-                *second = first.map(
-                    #[inline(always)]
-                    |first| {
-                        rows.with::<IN_PLACE, _>(
-                            i,
-                            #[inline(always)]
-                            |a| work.second(s, a, row + i, first),
-                        )
-                    },
                 );
+                first.put(&mut firsts, i);
             }
-            for (&second, third) in second[..batch].iter().zip(&mut third) {
-                *third = second.map(
+            let open = work.open(s, Each::all(s, &firsts));
+            let opens = open.rows();
+            for i in 0..batch {
+                let second = rows.with::<IN_PLACE, _>(
+                    i,
                     #[inline(always)]
-                    |second| work.close(s, second),
+                    |a| work.second(s, a, row + i, Each::row(s, &opens, i)),
                 );
+                second.put(&mut seconds, i);
             }
-            for (i, &third) in third[..batch].iter().enumerate() {
-                if let Some(third) = third {
-                    rows.with::<IN_PLACE, _>(
-                        i,
-                        #[inline(always)]
-                        |a| work.third(s, a, row + i, third),
-                    );
-                }
+            let thirds = work.close(s, row, batch, open, Each::all(s, &seconds)).rows();
+            for i in 0..batch {
+                rows.with::<IN_PLACE, _>(
+                    i,
+                    #[inline(always)]
+                    |a| work.third(s, a, row + i, Each::row(s, &opens, i), Each::row(s, &thirds, i)),
+                );
                 rows.unstage(s, i);
             }
             row += batch;
@@ -575,10 +758,10 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         let mut a = match &mut tiles {
             Some((tiles, result)) => {
                 if IN_PLACE {
-                    block.gather(out, result);
+                    block.gather(s, out, result);
                 } else {
                     for (tile, x) in tiles.iter_mut().zip(inputs) {
-                        block.gather(x, tile);
+                        block.gather(s, x, tile);
                     }
                 }
                 Columns {
@@ -617,7 +800,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         };
         passes::<T, S, W, Columns<'_, T, N, IN_PLACE>>(s, work, &mut a, row);
         if let (Some((_, result)), false) = (&tiles, reduces) {
-            block.scatter(result, out);
+            block.scatter(s, result, out);
         }
         row += rows;
     }
@@ -639,11 +822,37 @@ struct Block {
 
 impl Block {
     /// `tile[i][r]` is element i of row r.
+    #[inline(always)]
+    fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], tile: &mut [T::Array]) {
+        let x = &x[self.start..];
+        if self.is_square::<T, S>(tile.len()) {
+            s.apart(ToTile { rows: self.rows, x, tile });
+        } else {
+            self.copy_in(x, tile);
+        }
+    }
+
+    /// The inverse of [`gather`](Self::gather).
+    #[inline(always)]
+    fn scatter<T: Lane, S: Simd>(self, s: S, tile: &[T::Array], out: &mut [T]) {
+        let out = &mut out[self.start..];
+        if self.is_square::<T, S>(tile.len()) {
+            s.apart(FromTile { rows: self.rows, tile, out });
+        } else {
+            self.copy_out(tile, out);
+        }
+    }
+
+    /// Whether registers are transposed: no row is missing, or all are so short that they are copied.
+    #[inline(always)]
+    fn is_square<T: Lane, S: Simd>(self, len: usize) -> bool {
+        S::ROOMY && self.inner == 1 && (self.rows == T::LANES || len < T::LANES)
+    }
+
     #[inline(never)]
-    fn gather<T: Lane>(self, x: &[T], tile: &mut [T::Array]) {
-        let (x, len) = (&x[self.start..], tile.len());
+    fn copy_in<T: Lane>(self, x: &[T], tile: &mut [T::Array]) {
         if self.inner == 1 {
-            for (r, row) in x.chunks_exact(len).enumerate().take(self.rows) {
+            for (r, row) in x.chunks_exact(tile.len()).enumerate().take(self.rows) {
                 for (element, &x) in tile.iter_mut().zip(row) {
                     element.as_mut()[r] = x;
                 }
@@ -659,12 +868,10 @@ impl Block {
         }
     }
 
-    /// The inverse of [`gather`](Self::gather).
     #[inline(never)]
-    fn scatter<T: Lane>(self, tile: &[T::Array], out: &mut [T]) {
-        let (out, len) = (&mut out[self.start..], tile.len());
+    fn copy_out<T: Lane>(self, tile: &[T::Array], out: &mut [T]) {
         if self.inner == 1 {
-            for (r, row) in out.chunks_exact_mut(len).enumerate().take(self.rows) {
+            for (r, row) in out.chunks_exact_mut(tile.len()).enumerate().take(self.rows) {
                 for (out, element) in row.iter_mut().zip(tile) {
                     *out = element.as_ref()[r];
                 }
@@ -679,4 +886,104 @@ impl Block {
             }
         }
     }
+}
+
+/// Contiguous rows into a tile, in squares of registers.
+struct ToTile<'a, T: Lane> {
+    rows: usize,
+    x: &'a [T],
+    tile: &'a mut [T::Array],
+}
+
+impl<T: Lane> Op for ToTile<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { rows, x, tile } = self;
+        let len = tile.len();
+        let mut flat = [T::array(T::zero()); MOST_ROWS];
+        let x = if len < T::LANES {
+            // With room behind the last row.
+            T::flat_mut(&mut flat)[..rows * len].copy_from_slice(&x[..rows * len]);
+            T::flat(&flat)
+        } else {
+            x
+        };
+        // The last register reaches to the end of the row.
+        let last = len.saturating_sub(T::LANES);
+        let mut first = 0;
+        loop {
+            let square = transposed::<T, S>(each(
+                #[inline(always)]
+                |r| Vector::load(s, register(x, r % T::LANES * len + first)),
+            ));
+            if let Some(to) = tile.get_mut(first..first + T::LANES) {
+                for i in 0..T::LANES {
+                    square[i].store(&mut to[i]);
+                }
+            } else {
+                for (to, from) in tile.iter_mut().zip(square) {
+                    from.store(to);
+                }
+            }
+            if first == last {
+                break;
+            }
+            first = last.min(first + T::LANES);
+        }
+    }
+}
+
+/// The inverse.
+struct FromTile<'a, T: Lane> {
+    rows: usize,
+    tile: &'a [T::Array],
+    out: &'a mut [T],
+}
+
+impl<T: Lane> Op for FromTile<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { rows, tile, out: all } = self;
+        let len = tile.len();
+        let zero = T::array(T::zero());
+        let mut flat = [zero; MOST_ROWS];
+        let out = if len < T::LANES { T::flat_mut(&mut flat) } else { &mut *all };
+        // The last register reaches to the end of the row.
+        let last = len.saturating_sub(T::LANES);
+        let mut first = 0;
+        loop {
+            let square = transposed::<T, S>(each(
+                #[inline(always)]
+                |i| Vector::load(s, tile.get(first + i % T::LANES).unwrap_or(&zero)),
+            ));
+            for r in 0..T::LANES {
+                // What this writes beyond a short row, that of the next one overwrites.
+                square[r].store(register_mut(out, r * len + first));
+            }
+            if first == last {
+                break;
+            }
+            first = last.min(first + T::LANES);
+        }
+        if len < T::LANES {
+            all[..rows * len].copy_from_slice(&T::flat(&flat)[..rows * len]);
+        }
+    }
+}
+
+/// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
+#[inline(always)]
+fn transposed<T: Lane, S: Simd>(mut square: [Vector<T, S>; MOST_ROWS]) -> [Vector<T, S>; MOST_ROWS] {
+    // The last bit of the lane becomes the first of the register, as often as there are bits.
+    for bit in 0..4 {
+        if 1 << bit < T::LANES {
+            let from = square;
+            for i in 0..T::LANES / 2 {
+                [square[i], square[i + T::LANES / 2]] = from[2 * i].unzip(from[2 * i + 1]);
+            }
+        }
+    }
+    square
 }

@@ -5,7 +5,7 @@
 //! here, so a kernel gives the same bits on every backend:
 //!
 //! * `+ − × ÷ √` and `mul_add` are IEEE 754, round to nearest, `mul_add` with one rounding;
-//! * `max(a, b)` is `if a > b { a } else { b }`: with a NaN, or two zeros, it is `b`;
+//! * `max(a, b)` is `if a > b { a } else { b }`, `min` likewise: with a NaN, or two zeros, it is `b`;
 //! * comparisons are false for NaN, bit operations touch no value;
 //! * a partial load fills the missing lanes with what it is told.
 //!
@@ -50,6 +50,11 @@ pub trait Lanes<T: Lane>: Copy {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `if a > b { a } else { b }`
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `if a < b { a } else { b }`
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        self.select(self.lt(a, b), a, b)
+    }
     fn and(self, a: Self::V, b: Self::V) -> Self::V;
     fn or(self, a: Self::V, b: Self::V) -> Self::V;
     fn xor(self, a: Self::V, b: Self::V) -> Self::V;
@@ -70,6 +75,18 @@ pub trait Lanes<T: Lane>: Copy {
         self.mask_not(self.mask_and(self.eq(a, a), self.eq(b, b)))
     }
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V;
+    /// The even lanes of a, then those of b, and the odd ones.
+    #[inline(always)]
+    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let mut lanes = [T::array(T::zero()); 2];
+        self.store(a, &mut lanes[0]);
+        self.store(b, &mut lanes[1]);
+        let mut split = lanes;
+        for (i, &lane) in T::flat(&lanes).iter().enumerate() {
+            split[i % 2].as_mut()[i / 2] = lane;
+        }
+        [self.load(&split[0]), self.load(&split[1])]
+    }
     fn mask_and(self, a: Self::M, b: Self::M) -> Self::M;
     fn mask_or(self, a: Self::M, b: Self::M) -> Self::M;
     fn mask_not(self, a: Self::M) -> Self::M;
@@ -125,9 +142,6 @@ pub trait Lanes<T: Lane>: Copy {
     }
 }
 
-/// 1.5 · 2^52: the last place of its binade is 1.
-const FIXED: f64 = f64::from_bits(0x4338_0000_0000_0000);
-
 /// A backend: a token whose existence proves that the machine has the instructions.
 pub trait Simd: Lanes<f32> + Lanes<f64> {
     /// Whether rows are taken one by one and element by element: where operations are so slow that nothing is gained by
@@ -135,8 +149,6 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     const LEAN: bool = false;
     /// Whether it has the registers to work on four of ours side by side.
     const ROOMY: bool = false;
-    /// What each lane of `fixed` holds for a zero.
-    const FIXED_ZERO: u64 = FIXED.to_bits();
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not
@@ -161,13 +173,6 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
             *lane = (lane.to_bits() >> 52) as f64 - 1023.0;
         }
         Lanes::<f64>::load(self, &lanes)
-    }
-    /// Lanes 0–7 and 8–15, at most 2^51 in size, rounded to integers: an i64 above [`Self::FIXED_ZERO`].
-    #[inline(always)]
-    fn fixed(self, v: <Self as Lanes<f32>>::V) -> [<Self as Lanes<f64>>::V; 2] {
-        let [low, high] = self.widen(v);
-        let magic = Lanes::<f64>::splat(self, FIXED);
-        [Lanes::<f64>::add(self, low, magic), Lanes::<f64>::add(self, high, magic)]
     }
     /// The inverse of `widen`, each lane rounded to nearest.
     fn narrow(self, v: [<Self as Lanes<f64>>::V; 2]) -> <Self as Lanes<f32>>::V;
@@ -338,6 +343,19 @@ impl<T: Lane, S: Simd> Vector<T, S> {
         Self { s: self.s, raw: T::lanes_max(self.s, self.raw, b.raw) }
     }
 
+    /// `if self < b { self } else { b }`
+    #[inline(always)]
+    pub(crate) fn min(self, b: Self) -> Self {
+        Self { s: self.s, raw: T::lanes_min(self.s, self.raw, b.raw) }
+    }
+
+    /// The even lanes of both, then the odd ones.
+    #[inline(always)]
+    pub(crate) fn unzip(self, b: Self) -> [Self; 2] {
+        let [even, odd] = T::lanes_unzip(self.s, self.raw, b.raw);
+        [Self { s: self.s, raw: even }, Self { s: self.s, raw: odd }]
+    }
+
     #[inline(always)]
     pub(crate) fn and(self, b: Self) -> Self {
         Self { s: self.s, raw: T::lanes_and(self.s, self.raw, b.raw) }
@@ -436,13 +454,6 @@ impl<S: Simd> Vector<f64, S> {
 }
 
 impl<S: Simd> Vector<f32, S> {
-    /// Lanes rounded to integers, at most 2^51 in size: an i64 above `S::FIXED_ZERO`.
-    #[inline(always)]
-    pub(crate) fn fixed(self) -> [Vector<f64, S>; 2] {
-        let [low, high] = self.s.fixed(self.raw);
-        [Vector { s: self.s, raw: low }, Vector { s: self.s, raw: high }]
-    }
-
     /// Lanes 0–7 and 8–15 as f64.
     #[inline(always)]
     pub(crate) fn widen(self) -> [Vector<f64, S>; 2] {

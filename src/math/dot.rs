@@ -13,6 +13,7 @@
 
 use crate::element::Lane;
 use crate::math::word::{Word, two_prod, two_sum};
+use crate::rows::Each;
 use crate::simd::{Simd, Vector};
 
 /// Accumulators of a row.
@@ -23,7 +24,9 @@ pub(crate) const BLOCK: usize = 65_536;
 /// Running sums of products.
 pub trait Dot: Lane {
     /// One accumulator a lane; also a finished sum.
-    type Acc<S: Simd>: Copy;
+    type Acc<S: Simd>: Each<Self, S>
+    where
+        Self: Sized;
 
     /// Zero.
     fn acc<S: Simd>(s: S) -> Self::Acc<S>;

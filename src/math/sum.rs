@@ -1,30 +1,23 @@
 //! Sums of positive terms that do not depend on the order: fixed point, so addition is exact.
 //!
 //! # Algorithm
-//! Terms are rounded to a grid, as 64-bit integers, whose addition is associative: any split of a row,
-//! over lanes, blocks or threads, gives the same total. They lie in [0, 2) and arrive as t + w, |w| ≤ t/16,
-//! multiplied by 2^[`LIFT`](Accumulate::LIFT), so that none of the two underflows. Totals are multiplied too.
-//!
-//! *f32.* LIFT makes the grid 1. Both t and w are rounded to it.
-//! *f64.* v + 2^(1 + LIFT) lies in a binade with the grid 2^(LIFT − 51): the addition rounds v to that grid, and the
-//! bit pattern of the sum is a constant plus the rounded v as an integer. What the rounding left out
-//! goes to a second word with the grid 2^(LIFT − 101).
+//! Terms lie in [0, 2) and arrive as t + w, |w| ≤ t/16, multiplied by 2^[`LIFT`](Accumulate::LIFT), so that
+//! neither underflows; what follows leaves that out. Adding 2 to a term takes it to a binade with the grid g₁ = 2^(2−p):
+//! the addition rounds it to that grid, and the bit pattern of the sum is a constant plus the rounded term as an
+//! integer. Integers are added exactly, whichever way a row is split over lanes, blocks or threads. What the rounding
+//! left out is known exactly and goes to a second word in the same way, on a finer grid g₂, and in rows so long
+//! that this adds up, what is left of that to a third.
 //!
 //! # Error
-//! f32: n terms are off by at most n·2^−50 in all, f64: by n·2^−102.
+//! Each term is rounded to g₂, and a small one when its parts are added: n terms are off by at most n·(2^−45 + 2^−48) in all
+//! for f32, n·2^−102 for f64. f32 rows with more than 2^17 terms have a third word: n·2^−66.
 
 use crate::element::Lane;
 use crate::math::exp::Term;
 use crate::math::word::{Word, fast_two_sum};
 use crate::simd::{Simd, Vector};
 
-/// How many terms a lane takes before `flush`: their sum, of all lanes of a register where those are
-/// neighbours of a row, fits in 64 bits.
-pub(crate) const fn most_terms(across: bool) -> usize {
-    if across { 128 } else { 2048 }
-}
-
-/// A finished sum in units of the grid: of 1 for f32, of 2^(LIFT − 51) and 2^(LIFT − 101) for f64.
+/// A finished sum as integers: f32 in units of the second grid and of the third, f64 in units of the first and the second.
 #[derive(Clone, Copy, Default)]
 pub struct Total {
     coarse: u128,
@@ -43,24 +36,30 @@ impl Total {
         Self { coarse: self.coarse.wrapping_sub(part.coarse), fine: self.fine - part.fine }
     }
 
-    /// A sum of f32 terms, rounded to nearest.
+    /// A sum of f32 terms without its third word.
+    #[inline(always)]
+    pub(crate) fn shortened(self) -> Self {
+        Self { fine: 0, ..self }
+    }
+
+    /// A sum of f32 terms, off by less than 2^−51 of itself.
     #[inline(always)]
     pub(crate) fn to_number(self) -> f64 {
-        // The leading 64 bits, the last of them set where anything lies below: that rounds like the whole.
-        let shift = (self.coarse | 1).leading_zeros();
-        let aligned = self.coarse << shift;
-        let leading = (aligned >> 64) as u64 | u64::from(aligned as u64 != 0);
-        leading as f64 * power_of_two(64 - i64::from(shift))
+        const GRID: i64 = f32::LIFT as i64 - 44;
+        // Each part is exact: below 2^53 for rows of up to 2^24.
+        let high = (self.coarse >> 32) as u64 as f64 * power_of_two(GRID + 32);
+        let low = self.coarse as u32 as f64 * power_of_two(GRID);
+        high + (low + self.fine as i64 as f64 * power_of_two(GRID - 22))
     }
 
     /// A sum of f64 terms as an unevaluated sum of two, relative error below 2^−95 of the sum, and its head rounded.
     #[inline(always)]
     pub(crate) fn to_words(self) -> [f64; 2] {
-        const GRID: i64 = LIFT - 51;
+        const GRID: i64 = f64::LIFT as i64 - 51;
         // Both parts of the coarse word are exact: below 2^53 for any row that fits in memory.
         let high = (self.coarse >> 40) as u64 as f64 * power_of_two(GRID + 40);
         let low = (self.coarse & 0xff_ffff_ffff) as u64 as f64 * power_of_two(GRID);
-        let rest = self.fine as f64 * power_of_two(LIFT - 101);
+        let rest = self.fine as f64 * power_of_two(GRID - 50);
         let sum = high + low;
         let low = (low - (sum - high)) + rest;
         let head = sum + low;
@@ -69,95 +68,130 @@ impl Total {
 }
 
 /// Running sums, one a lane.
+#[derive(Clone, Copy)]
+pub struct Sums<T: Lane, S: Simd>([Vector<T, S>; 3]);
+
+/// What makes words of terms.
 pub trait Accumulate: Lane {
-    /// The registers they are kept in.
-    type Sums<S: Simd>: Copy;
     /// Terms come multiplied by two to this power, far above anything that underflows.
     const LIFT: Self;
+    /// What is added for each word: 2·2^LIFT, then 1.5 times a power of two, in the middle of a binade, since what is
+    /// left out has either sign.
+    const ANCHORS: [Self; 3];
+    /// How many terms a lane takes before `flush`.
+    const MOST: usize;
+    /// Rows with more terms than that have a third word.
+    const MANY: usize;
 
-    /// Nothing added yet.
-    fn sums<S: Simd>(s: S) -> Self::Sums<S>;
-    /// Adds a term.
-    fn accumulate<S: Simd>(sums: &mut Self::Sums<S>, term: Term<Self, S>)
+    /// Moves the terms of each lane to its total, or those of all lanes to the one.
+    fn flush<S: Simd>(sums: Sums<Self, S>, terms: usize, totals: &mut [Total])
     where
         Self: Sized;
-    /// Moves the terms of each lane to its total, or those of all lanes to the one.
-    fn flush<S: Simd>(s: S, sums: &mut Self::Sums<S>, terms: usize, totals: &mut [Total]);
+}
+
+impl<T: Accumulate, S: Simd> Sums<T, S> {
+    /// Nothing added yet.
+    #[inline(always)]
+    pub(crate) fn new(s: S) -> Self {
+        Self([Vector::splat(s, T::zero()); 3])
+    }
+
+    /// Adds a term, to all three words if it is one of `many`.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, Term { t, w, low }: Term<T, S>, many: bool) {
+        let [first, second, third] = T::ANCHORS;
+        let sum = match low {
+            Some(low) => t + w + low,
+            None => t + w,
+        };
+        let coarse = sum + first;
+        // Exact: nothing that is left out of a term on the grid has more bits than fit.
+        let beyond = t - (coarse - first);
+        // Exact too where the grid took anything, for then the two all but cancel.
+        let mut rest = beyond + w;
+        if let Some(low) = low {
+            rest = rest + low;
+        }
+        let fine = rest + second;
+        self.0[0] = self.0[0].add_bits(coarse);
+        self.0[1] = self.0[1].add_bits(fine);
+        if T::MANY < usize::MAX && many {
+            let least = (rest - (fine - second)) + (w - (rest - beyond)) + third;
+            self.0[2] = self.0[2].add_bits(least);
+        }
+    }
 }
 
 impl Accumulate for f32 {
-    type Sums<S: Simd> = [Vector<f64, S>; 2];
     const LIFT: Self = 50.0;
+    const ANCHORS: [Self; 3] =
+        [power_of_two(51) as f32, 1.5 * power_of_two(29) as f32, 1.5 * power_of_two(7) as f32];
+    const MOST: usize = 512;
+    const MANY: usize = 1 << 17;
 
     #[inline(always)]
-    fn sums<S: Simd>(s: S) -> Self::Sums<S> {
-        [Vector::splat(s, 0.0); 2]
-    }
-
-    #[inline(always)]
-    fn accumulate<S: Simd>(sums: &mut Self::Sums<S>, term: Term<f32, S>) {
-        let ([t0, t1], [w0, w1]) = (term.t.fixed(), term.w.fixed());
-        sums[0] = sums[0].add_bits(t0.add_bits(w0));
-        sums[1] = sums[1].add_bits(t1.add_bits(w1));
-    }
-
-    #[inline(always)]
-    fn flush<S: Simd>(s: S, sums: &mut Self::Sums<S>, terms: usize, totals: &mut [Total]) {
-        let zeros = (2 * terms as u64).wrapping_mul(S::FIXED_ZERO);
-        let [low, high] = *sums;
+    fn flush<S: Simd>(sums: Sums<f32, S>, terms: usize, totals: &mut [Total]) {
+        let [coarse, fine, least] = sums.0;
+        let (coarse, fine, least) = (coarse.to_array(), fine.to_array(), least.to_array());
+        let mut zeros = [0; 3];
+        for (zero, anchor) in zeros.iter_mut().zip(Self::ANCHORS) {
+            *zero = anchor.to_bits().wrapping_mul(terms as u32);
+        }
+        if let ([one], ..32) = (&mut *totals, terms) {
+            // So few that 32 bits hold them all.
+            let [mut whole, mut rest] = [0_u32; 2];
+            for lane in 0..16 {
+                whole = whole.wrapping_add(coarse[lane].to_bits());
+                rest = rest.wrapping_add(fine[lane].to_bits());
+            }
+            let whole = u64::from(whole.wrapping_sub(zeros[0].wrapping_mul(16))) << 22;
+            let rest = i64::from(rest.wrapping_sub(zeros[1].wrapping_mul(16)) as i32);
+            one.coarse += u128::from(whole.wrapping_add(rest as u64));
+            return;
+        }
+        // Without branches, so that it is done for all lanes at once.
+        let (mut sums, mut rests) = ([0_u64; 16], [0_i64; 16]);
+        for lane in 0..16 {
+            let coarse = u64::from(coarse[lane].to_bits().wrapping_sub(zeros[0]));
+            let fine = i64::from(fine[lane].to_bits().wrapping_sub(zeros[1]) as i32);
+            sums[lane] = (coarse << 22).wrapping_add(fine as u64);
+            rests[lane] = i64::from(least[lane].to_bits().wrapping_sub(zeros[2]) as i32);
+        }
         match totals {
             [one] => {
-                let lanes = low.add_bits(high).to_array();
-                let units = lanes.iter().fold(0, |sum: u64, lane| sum.wrapping_add(lane.to_bits()));
-                one.coarse += u128::from(units.wrapping_sub(zeros.wrapping_mul(16)));
+                one.coarse += u128::from(sums.iter().fold(0, |sum: u64, &lane| sum.wrapping_add(lane)));
+                one.fine += i128::from(rests.iter().fold(0, |sum: i64, &lane| sum.wrapping_add(lane)));
             }
             each => {
-                let [low, high] = [low.to_array(), high.to_array()];
-                for (total, bits) in each.iter_mut().zip(low.iter().chain(&high)) {
-                    total.coarse += u128::from(bits.to_bits().wrapping_sub(zeros));
+                for (lane, total) in each[..16].iter_mut().enumerate() {
+                    total.coarse += u128::from(sums[lane]);
+                    total.fine += i128::from(rests[lane]);
                 }
             }
         }
-        *sums = Self::sums(s);
     }
 }
 
-const LIFT: i64 = 512;
-/// 2·2^LIFT, whose binade has the grid 2^(LIFT − 51).
-const COARSE: f64 = power_of_two(LIFT + 1);
-/// 1.5·2^(LIFT − 49), in the middle of a binade with the grid 2^(LIFT − 101): it takes terms of either sign.
-const FINE: f64 = 1.5 * power_of_two(LIFT - 49);
-
 impl Accumulate for f64 {
-    type Sums<S: Simd> = [Vector<f64, S>; 2];
-    const LIFT: Self = LIFT as f64;
+    const LIFT: Self = 512.0;
+    const ANCHORS: [Self; 3] = [power_of_two(513), 1.5 * power_of_two(463), 0.0];
+    const MOST: usize = 2048;
+    const MANY: usize = usize::MAX;
 
     #[inline(always)]
-    fn sums<S: Simd>(s: S) -> Self::Sums<S> {
-        [Vector::splat(s, 0.0); 2]
-    }
-
-    #[inline(always)]
-    fn accumulate<S: Simd>(sums: &mut Self::Sums<S>, term: Term<f64, S>) {
-        let Word { hi, lo } = word(term);
-        let coarse = hi + COARSE;
-        let rest = hi - (coarse - COARSE);
-        sums[0] = sums[0].add_bits(coarse);
-        sums[1] = sums[1].add_bits(rest + lo + FINE);
-    }
-
-    #[inline(always)]
-    fn flush<S: Simd>(s: S, sums: &mut Self::Sums<S>, terms: usize, totals: &mut [Total]) {
-        let coarse = (terms as u64).wrapping_mul(COARSE.to_bits());
-        let fine = (terms as u64).wrapping_mul(FINE.to_bits());
-        let [a, b] = [sums[0].to_array(), sums[1].to_array()];
-        let across = totals.len() == 1;
-        for (lane, (a, b)) in a.iter().zip(&b).enumerate() {
-            let total = &mut totals[if across { 0 } else { lane }];
-            total.coarse += u128::from(a.to_bits().wrapping_sub(coarse));
-            total.fine += i128::from(b.to_bits().wrapping_sub(fine) as i64);
+    fn flush<S: Simd>(sums: Sums<f64, S>, terms: usize, totals: &mut [Total]) {
+        let [coarse, fine, _] = sums.0;
+        let (coarse, fine) = (coarse.to_array(), fine.to_array());
+        let mut zeros = [0; 2];
+        for (zero, anchor) in zeros.iter_mut().zip(Self::ANCHORS) {
+            *zero = anchor.to_bits().wrapping_mul(terms as u64);
         }
-        *sums = Self::sums(s);
+        let across = totals.len() == 1;
+        for lane in 0..8 {
+            let total = &mut totals[if across { 0 } else { lane }];
+            total.coarse += u128::from(coarse[lane].to_bits().wrapping_sub(zeros[0]));
+            total.fine += i128::from(fine[lane].to_bits().wrapping_sub(zeros[1]) as i64);
+        }
     }
 }
 

@@ -58,6 +58,10 @@ impl Lanes<f32> for Avx512 {
         self.avx512f._mm512_max_ps(a, b)
     }
     #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_min_ps(a, b)
+    }
+    #[inline(always)]
     fn sqrt(self, a: Self::V) -> Self::V {
         self.avx512f._mm512_sqrt_ps(a)
     }
@@ -107,6 +111,13 @@ impl Lanes<f32> for Avx512 {
     #[inline(always)]
     fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
         self.avx512f._mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
+    }
+    #[inline(always)]
+    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let even = cast([0_u32, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30]);
+        let odd = cast([1_u32, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31]);
+        let f = self.avx512f;
+        [f._mm512_permutex2var_ps(a, even, b), f._mm512_permutex2var_ps(a, odd, b)]
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -186,6 +197,10 @@ impl Lanes<f64> for Avx512 {
         self.avx512f._mm512_max_pd(a, b)
     }
     #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        self.avx512f._mm512_min_pd(a, b)
+    }
+    #[inline(always)]
     fn sqrt(self, a: Self::V) -> Self::V {
         self.avx512f._mm512_sqrt_pd(a)
     }
@@ -237,6 +252,13 @@ impl Lanes<f64> for Avx512 {
         self.avx512f._mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b)
     }
     #[inline(always)]
+    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let even = cast([0_u64, 2, 4, 6, 8, 10, 12, 14]);
+        let odd = cast([1_u64, 3, 5, 7, 9, 11, 13, 15]);
+        let f = self.avx512f;
+        [f._mm512_permutex2var_pd(a, even, b), f._mm512_permutex2var_pd(a, odd, b)]
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         self.avx512f._mm512_mask_blend_pd(m, no, yes)
     }
@@ -279,7 +301,6 @@ impl Lanes<f64> for Avx512 {
 
 impl Simd for Avx512 {
     const ROOMY: bool = true;
-    const FIXED_ZERO: u64 = 0;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
@@ -289,12 +310,6 @@ impl Simd for Avx512 {
         let f = self.avx512f;
         let [low, high]: [__m256; 2] = cast(v);
         [f._mm512_cvtps_pd(low), f._mm512_cvtps_pd(high)]
-    }
-    #[inline(always)]
-    fn fixed(self, v: __m512) -> [__m512d; 2] {
-        let [low, high]: [__m256; 2] = cast(v);
-        let dq = self.avx512dq;
-        [cast(dq._mm512_cvtps_epi64(low)), cast(dq._mm512_cvtps_epi64(high))]
     }
     #[inline(always)]
     fn exponent(self, v: __m512d) -> __m512d {
@@ -342,6 +357,10 @@ impl Lanes<f32> for Avx2 {
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         [self.avx._mm256_max_ps(a[0], b[0]), self.avx._mm256_max_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_min_ps(a[0], b[0]), self.avx._mm256_min_ps(a[1], b[1])]
     }
     #[inline(always)]
     fn and(self, a: Self::V, b: Self::V) -> Self::V {
@@ -411,6 +430,18 @@ impl Lanes<f32> for Avx2 {
         [avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], b[1])]
     }
     #[inline(always)]
+    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        // Within 128 bits; what is in the middle then changes places.
+        let mut split = [a; 2];
+        for (i, v) in [a, b].into_iter().enumerate() {
+            let even = self.avx._mm256_shuffle_ps::<0b10_00_10_00>(v[0], v[1]);
+            let odd = self.avx._mm256_shuffle_ps::<0b11_01_11_01>(v[0], v[1]);
+            split[0][i] = cast(self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(cast(even)));
+            split[1][i] = cast(self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(cast(odd)));
+        }
+        split
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         [self.avx._mm256_blendv_ps(no[0], yes[0], m[0]), self.avx._mm256_blendv_ps(no[1], yes[1], m[1])]
     }
@@ -467,6 +498,10 @@ impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         [self.avx._mm256_max_pd(a[0], b[0]), self.avx._mm256_max_pd(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        [self.avx._mm256_min_pd(a[0], b[0]), self.avx._mm256_min_pd(a[1], b[1])]
     }
     #[inline(always)]
     fn and(self, a: Self::V, b: Self::V) -> Self::V {
@@ -545,6 +580,17 @@ impl Lanes<f64> for Avx2 {
     fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
         let avx = self.avx;
         [avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let mut split = [a; 2];
+        for (i, v) in [a, b].into_iter().enumerate() {
+            let even = self.avx._mm256_unpacklo_pd(v[0], v[1]);
+            let odd = self.avx._mm256_unpackhi_pd(v[0], v[1]);
+            split[0][i] = self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(even);
+            split[1][i] = self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(odd);
+        }
+        split
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
