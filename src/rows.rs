@@ -958,9 +958,9 @@ impl<T: Lane> Op for FromTile<'_, T> {
                 #[inline(always)]
                 |i| Vector::load(s, tile.get(first + i % T::LANES).unwrap_or(&zero)),
             ));
-            for r in 0..T::LANES {
+            for (r, row) in square.into_iter().enumerate().take(T::LANES) {
                 // What this writes beyond a short row, that of the next one overwrites.
-                square[r].store(register_mut(out, r * len + first));
+                row.store(register_mut(out, r * len + first));
             }
             if first == last {
                 break;

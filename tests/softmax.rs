@@ -1157,3 +1157,28 @@ fn random_bits<T: Real>() {
         }
     });
 }
+
+/// Terms beyond a number have a third word in their sum; how many there are is not what the length of the row says.
+#[test]
+fn long_rows_count_what_is_kept() {
+    let n = (1 << 17) + 40_000;
+    // Just below the first grid of a sum, where two parts are added with an error, and in the middle of the second.
+    for tiny in [-16.3_f32, -30.1] {
+        let mut x = vec![tiny; n];
+        x[7] = 0.0;
+        let mut of_all = vec![0.0; n];
+        for kept in [n, (1 << 17) + 1, 1 << 17, 90_000] {
+            let keep: Vec<bool> = (0..n).map(|i| i < kept).collect();
+            let mut alone = vec![0.0; kept];
+            scalar().softmax(&x[..kept], row(kept), &mut alone).unwrap();
+            let exact = 1.0 / (1.0 + (kept - 1) as f64 * f64::from(tiny).exp());
+            let ulp = f64::from(alone[7].next_up() - alone[7]);
+            assert!((f64::from(alone[7]) - exact).abs() <= 0.85 * ulp, "{} for {exact}", alone[7]);
+            for kernels in Backend::available().map(|backend| backend.try_get().unwrap()) {
+                let options = SoftmaxOptions::new().mask(&keep);
+                kernels.softmax_with(&x, row(n), &options, &mut of_all).unwrap();
+                assert!(of_all[..kept] == alone && of_all[kept..].iter().all(|&y| y == 0.0), "{kernels:?}");
+            }
+        }
+    }
+}
