@@ -1182,3 +1182,19 @@ fn long_rows_count_what_is_kept() {
         }
     }
 }
+
+/// The error of a difference that is almost the largest number cannot be computed by additions alone.
+#[test]
+fn gaps_near_the_largest_number_are_finite() {
+    for x in [1.2667e307, 1e300, 1.0, -1e291] {
+        for kernels in Backend::available().map(|backend| backend.try_get().unwrap()) {
+            let mut y = [0.0; 2];
+            kernels.log_softmax(&[x, f64::MAX], row(2), &mut y).unwrap();
+            assert_eq!(y, [x - f64::MAX, 0.0], "{kernels:?}");
+            let x = (x * 1e-270) as f32;
+            let mut y = [0.0; 2];
+            kernels.log_softmax(&[x, f32::MAX], row(2), &mut y).unwrap();
+            assert_eq!(y, [x - f32::MAX, 0.0], "{kernels:?}");
+        }
+    }
+}

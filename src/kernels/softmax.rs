@@ -834,11 +834,10 @@ impl<T: SoftmaxElement> Tempered<T> {
     }
 }
 
-/// The low word dropped where the high one is not finite.
+/// The low word dropped where it is not finite: the high one is not, or is so large that its error could not be had.
 #[inline(always)]
 fn finite_or_head<T: Lane, S: Simd>(w: Word<T, S>) -> Word<T, S> {
-    let finite = w.hi.abs().lt(Vector::splat(w.hi.s, T::INFINITY));
-    Word { hi: w.hi, lo: finite.select(w.lo, Vector::splat(w.hi.s, T::zero())) }
+    Word { hi: w.hi, lo: is_finite(w.lo).select(w.lo, Vector::splat(w.hi.s, T::zero())) }
 }
 
 /// The word, or `floor` where that is larger.
