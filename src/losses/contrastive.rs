@@ -145,28 +145,26 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
         let others = [(to_keys, to_key_sizes), (0, to_sizes)];
         for (side, grad) in grads.iter_mut().enumerate().take(if own { 1 } else { 2 }) {
             for i in 0..rows {
-                let weight = |slots: &Slots<'_>, j: usize| {
-                    let part = |query: usize, key: usize| {
-                        let unit = first(slots.entry::<T, S>(s, to_units, query).round());
-                        Extended::scaled(slots.entry(s, to_similarities + query * wide, key), unit)
-                    };
-                    match (own, side) {
-                        (true, _) => part(i, j) + part(j, i),
-                        (_, 0) => part(i, j),
-                        _ => part(j, i),
-                    }
-                };
+                // The weights of i as a query and as a key.
+                let roles = [own || side == 0, own || side == 1];
+                let at = [to_units, to_similarities, wide];
                 // In units of the largest product. A row of zeros has none, whatever its weight.
                 let (from, to_sizes) = others[side];
-                let size = |slots: &Slots<'_>, j: usize| first(slots.entry::<T, S>(s, to_sizes, j).round());
-                let unit = (0..rows).fold(T::from(-9000).unwrap_or_else(T::zero), |most, j| {
-                    let size = size(&slots, j);
-                    if size == nothing() { most } else { (weight(&slots, j).exponent() + size).max(most) }
-                });
+                let mut unit = T::from(-9000).unwrap_or_else(T::zero);
+                for j in 0..rows {
+                    let size = first(slots.entry::<T, S>(s, to_sizes, j).round());
+                    if size != nothing() {
+                        unit = (weight::<T, S>(s, &slots, at, roles, i, j).exponent() + size).max(unit);
+                    }
+                }
                 let down = Extended::scaled(Wide::splat(s, T::one()), T::zero() - unit);
                 for j in 0..rows {
-                    let empty = size(&slots, j) == nothing();
-                    let w = if empty { Wide::zero(s) } else { (weight(&slots, j) * down).wide() };
+                    let size = first(slots.entry::<T, S>(s, to_sizes, j).round());
+                    let w = if size == nothing() {
+                        Wide::zero(s)
+                    } else {
+                        (weight(s, &slots, at, roles, i, j) * down).wide()
+                    };
                     slots.set_entry(to_weights, j, w);
                 }
                 for k in 0..steps {
@@ -182,6 +180,36 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
             }
         }
     }
+}
+
+/// w_ij + w_ji, or the one of them in whose role row i is: as a query, as a key. `at`: units, similarities, a row of these.
+#[inline(always)]
+fn weight<T: WideElement, S: Simd>(
+    s: S,
+    slots: &Slots<'_>,
+    at: [usize; 3],
+    [query, key]: [bool; 2],
+    i: usize,
+    j: usize,
+) -> Extended<T, S> {
+    match (query, key) {
+        (true, true) => share(s, slots, at, i, j) + share(s, slots, at, j, i),
+        (true, _) => share(s, slots, at, i, j),
+        _ => share(s, slots, at, j, i),
+    }
+}
+
+/// w_ij
+#[inline(always)]
+fn share<T: WideElement, S: Simd>(
+    s: S,
+    slots: &Slots<'_>,
+    [units, similarities, wide]: [usize; 3],
+    i: usize,
+    j: usize,
+) -> Extended<T, S> {
+    let unit = first(slots.entry::<T, S>(s, units, i).round());
+    Extended::scaled(slots.entry(s, similarities + i * wide, j), unit)
 }
 
 /// g times the gradient of a row through its normalisation, from that in the unit row.

@@ -115,11 +115,10 @@ impl<T: Element + WideElement> Triplets<'_, T> {
                 grad,
                 #[inline(always)]
                 |j| {
-                    let from = |other: usize, unit_of: T| {
-                        let (y, other) = rows[other];
-                        unit.load_in(s, x, j, unit_of) - other.load_in(s, y, j, unit_of)
-                    };
-                    from(v, in_near) * near - from(w, in_far) * far
+                    let ((of_v, v), (of_w, w)) = (rows[v], rows[w]);
+                    let from_v = unit.load_in(s, x, j, in_near) - v.load_in(s, of_v, j, in_near);
+                    let from_w = unit.load_in(s, x, j, in_far) - w.load_in(s, of_w, j, in_far);
+                    from_v * near - from_w * far
                 },
             );
         }
