@@ -6,8 +6,8 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::{Backend, EmptyRows, Error, Kernels, Layout, NormGuard, Range, SoftmaxOptions, reference};
 use lossprep_fuzz::{
-    Empty, Guard, Judged, Number, Op, Params, assert_no_negative_zero, assert_same, everywhere, positive,
-    value, values,
+    Either, Empty, Guard, Judged, Kept, Number, Op, Params, assert_no_negative_zero, assert_same, everywhere,
+    positive, value, values,
 };
 use lossprep_verify::oracle::Family;
 
@@ -51,13 +51,6 @@ impl<'a> Arbitrary<'a> for Shape {
         }
         Ok(Self { dims, axis: axis as isize - if u.arbitrary()? { rank as isize } else { 0 } })
     }
-}
-
-#[derive(Clone, Debug)]
-enum Kept {
-    All,
-    Mask(Vec<bool>),
-    Lengths(Vec<usize>),
 }
 
 #[derive(Debug)]
@@ -177,12 +170,7 @@ impl<T: Number> Call<'_, T> {
 
 impl<T: Number> Input<T> {
     fn options<'a>(&self, kept: &'a Kept) -> SoftmaxOptions<'a, T> {
-        let options = SoftmaxOptions::new().temperature(self.temperature).empty_rows(self.empty);
-        match kept {
-            Kept::All => options,
-            Kept::Mask(keep) => options.mask(keep),
-            Kept::Lengths(valid) => options.lengths(valid),
-        }
+        kept.of(SoftmaxOptions::new().temperature(self.temperature).empty_rows(self.empty))
     }
 
     fn call<'a>(&self, op: Op, x: &'a [T], second: &'a [T], layout: Layout, kept: &'a Kept) -> Call<'a, T> {
@@ -423,13 +411,7 @@ fn textbook<T: Number>(input: &Input<T>, op: Op, x: &[T], second: &[T], result: 
     }
 }
 
-#[derive(Arbitrary, Debug)]
-enum Either {
-    Single(Input<f32>),
-    Double(Input<f64>),
-}
-
-fuzz_target!(|input: Either| match input {
+fuzz_target!(|input: Either<Input<f32>, Input<f64>>| match input {
     Either::Single(input) => check(&input),
     Either::Double(input) => check(&input),
 });

@@ -5,8 +5,8 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::{Layout, NormGuard};
 use lossprep_fuzz::{
-    Guard, Judged, Number, Op, Params, Shape, assert_no_negative_zero, assert_same, everywhere, positive,
-    row, values,
+    Either, Guard, Judged, Number, Op, Params, Shape, assert_no_negative_zero, assert_same, everywhere,
+    positive, row, values,
 };
 
 #[derive(Debug)]
@@ -130,13 +130,7 @@ fn check_row<T: Number>(input: &Input<T>, out: &Outputs<T>) {
     }
 }
 
-#[derive(Arbitrary, Debug)]
-enum Either {
-    Single(Input<f32>),
-    Double(Input<f64>),
-}
-
-fuzz_target!(|input: Either| match input {
+fuzz_target!(|input: Either<Input<f32>, Input<f64>>| match input {
     Either::Single(input) => check(&input),
     Either::Double(input) => check(&input),
 });

@@ -5,7 +5,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::{ClassOptions, CrossEntropyOptions, Error, Layout, Target};
-use lossprep_fuzz::{Number, assert_same, everywhere};
+use lossprep_fuzz::{Either, Number, assert_same, everywhere};
 use lossprep_verify::exact::Big;
 use lossprep_verify::inputs::Rng;
 use lossprep_verify::losses::{Case, Goal, Loss, Truth};
@@ -303,13 +303,7 @@ fn check_classes<T: Number>(case: &Case, class: usize) {
     assert!(losses.iter().all(|&v| v == T::round_from(-7.0)));
 }
 
-#[derive(Arbitrary, Debug)]
-enum Either {
-    Single(Input<f32>),
-    Double(Input<f64>),
-}
-
-fuzz_target!(|input: Either| match input {
+fuzz_target!(|input: Either<Input<f32>, Input<f64>>| match input {
     Either::Single(input) => check(&input),
     Either::Double(input) => check(&input),
 });

@@ -5,7 +5,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::Range;
 use lossprep_fuzz::{
-    Judged, Number, Op, Params, assert_no_negative_zero, assert_same, everywhere, value, values,
+    Either, Judged, Number, Op, Params, assert_no_negative_zero, assert_same, everywhere, value, values,
 };
 
 #[derive(Debug)]
@@ -103,13 +103,7 @@ fn check_inverse<T: Number>(input: &Input<T>, y: &[T]) {
     }
 }
 
-#[derive(Arbitrary, Debug)]
-enum Either {
-    Single(Input<f32>),
-    Double(Input<f64>),
-}
-
-fuzz_target!(|input: Either| match input {
+fuzz_target!(|input: Either<Input<f32>, Input<f64>>| match input {
     Either::Single(input) => check(&input),
     Either::Double(input) => check(&input),
 });

@@ -5,16 +5,9 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use lossprep::{EmptyRows, Layout, SoftmaxOptions};
 use lossprep_fuzz::{
-    Empty, Judged, Number, Op, Params, Shape, assert_no_negative_zero, assert_same, everywhere, positive,
-    row, values,
+    Either, Empty, Judged, Kept, Number, Op, Params, Shape, assert_no_negative_zero, assert_same, everywhere,
+    positive, row, values,
 };
-
-#[derive(Debug)]
-enum Kept {
-    All,
-    Mask(Vec<bool>),
-    Lengths(Vec<usize>),
-}
 
 #[derive(Debug)]
 struct Input<T> {
@@ -52,12 +45,7 @@ impl<'a, T: Number> Arbitrary<'a> for Input<T> {
 
 impl<T: Number> Input<T> {
     fn options(&self) -> SoftmaxOptions<'_, T> {
-        let options = SoftmaxOptions::new().temperature(self.temperature).empty_rows(self.empty);
-        match &self.kept {
-            Kept::All => options,
-            Kept::Mask(keep) => options.mask(keep),
-            Kept::Lengths(valid) => options.lengths(valid),
-        }
+        self.kept.of(SoftmaxOptions::new().temperature(self.temperature).empty_rows(self.empty))
     }
 
     fn kept(&self, r: usize) -> Vec<bool> {
@@ -222,13 +210,7 @@ fn judge_row<T: Number>(input: &Input<T>, out: &Outputs<T>, kept: &[bool]) {
     judge(Op::LogsumexpJvp, &input.x, &input.g, &out.lse_jvp);
 }
 
-#[derive(Arbitrary, Debug)]
-enum Either {
-    Single(Input<f32>),
-    Double(Input<f64>),
-}
-
-fuzz_target!(|input: Either| match input {
+fuzz_target!(|input: Either<Input<f32>, Input<f64>>| match input {
     Either::Single(input) => check(&input),
     Either::Double(input) => check(&input),
 });

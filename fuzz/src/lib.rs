@@ -2,7 +2,7 @@
 //! the judge.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use lossprep::{Backend, Error, Kernels, Layout};
+use lossprep::{Backend, Error, Kernels, Layout, SoftmaxOptions};
 pub use lossprep_verify::oracle::{Empty, Guard, Op, Params};
 use lossprep_verify::oracle::{Row, evaluate};
 pub use lossprep_verify::ulp::Number;
@@ -123,6 +123,32 @@ impl<T: Number> Judged<'_, T> {
                 truth.expect.about(),
                 self.params
             );
+        }
+    }
+}
+
+/// An input of either type.
+#[derive(Arbitrary, Debug)]
+pub enum Either<A, B> {
+    Single(A),
+    Double(B),
+}
+
+/// Which elements take part in softmax.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    All,
+    Mask(Vec<bool>),
+    Lengths(Vec<usize>),
+}
+
+impl Kept {
+    /// The options, with this for a mask or valid lengths.
+    pub fn of<'a, T: Number>(&'a self, options: SoftmaxOptions<'a, T>) -> SoftmaxOptions<'a, T> {
+        match self {
+            Self::All => options,
+            Self::Mask(keep) => options.mask(keep),
+            Self::Lengths(valid) => options.lengths(valid),
         }
     }
 }

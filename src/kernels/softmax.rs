@@ -1058,6 +1058,20 @@ fn joined<T: SoftmaxElement, S: Simd>(s: S, across: bool, totals: &[Total; 16]) 
     }
 }
 
+/// The sum of each row, `PRECISE` where a logarithm is taken of it.
+#[inline(always)]
+fn sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECISE: bool>(
+    s: S,
+    a: &mut A,
+    g: G,
+    Head { frame, tame, .. }: &Head<T, S>,
+    keep_w: bool,
+) -> T::Row<S> {
+    let terms = Terms::<_, _, _, PRECISE, false> { argument: g, frame, cut: frame.m, keep_w, tame: tame.all };
+    let totals = terms.total(a);
+    joined::<T, S>(s, A::ACROSS, &totals)
+}
+
 /// Rows that the formula does not decide, and what they hold.
 #[derive(Clone, Copy)]
 pub(crate) struct Special<T: Lane, S: Simd> {
@@ -1226,7 +1240,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         r: Word<T, S>,
         settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
     ) {
-        let frame = Frame::new(self.argument, head.m());
+        let frame = head.frame;
         let mut j = 0;
         if G::PLAIN && head.tame.all {
             while S::ROOMY && j + 4 <= a.full() {
@@ -1271,11 +1285,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        let g = self.argument;
-        let frame = Frame::new(g, head.m());
         let keep_w = !Self::recomputes(a);
-        let totals = Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: frame.m, keep_w, tame: head.tame.all }.total(a);
-        joined::<T, S>(s, A::ACROSS, &totals)
+        sum_of::<_, _, _, _, false>(s, a, self.argument, &head, keep_w)
     }
 
     #[inline(always)]
@@ -1310,21 +1321,6 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     }
 }
 
-/// The sum of a row, of terms good enough for a logarithm.
-#[inline(always)]
-fn precise_sum<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
-    s: S,
-    a: &mut A,
-    g: G,
-    head: &Head<T, S>,
-) -> T::Row<S> {
-    let frame = Frame::new(g, head.m());
-    let terms =
-        Terms::<_, _, _, true, false> { argument: g, frame: &frame, cut: frame.m, keep_w: false, tame: head.tame.all };
-    let totals = terms.total(a);
-    joined::<T, S>(s, A::ACROSS, &totals)
-}
-
 /// log(Σ exp x) − m, m the maximum.
 #[derive(Clone, Copy)]
 pub(crate) struct Excess<T: Lane, S: Simd> {
@@ -1336,18 +1332,13 @@ pub(crate) struct Excess<T: Lane, S: Simd> {
 each_field!(Excess { log: Word<T, S>, shared: Mask<T, S> });
 
 impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
-    #[inline(always)]
-    fn new<G: Argument<T>>(g: G, m: Vector<T, S>, sum: T::Row<S>) -> Self {
-        Self::of_terms::<_, true>(g, m, sum)
-    }
-
     /// Given a sum of terms that are precise, or not.
     #[inline(always)]
-    fn of_terms<G: Argument<T>, const PRECISE: bool>(g: G, m: Vector<T, S>, sum: T::Row<S>) -> Self {
-        let frame = Frame::new(g, m);
-        let [max] = G::terms::<S, 1, PRECISE>([g.within(m, &frame)], &frame);
+    fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>) -> Self {
+        let frame = &head.frame;
+        let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame);
         let (others, shared) = T::others(sum, max);
-        Self { log: T::log1p_quotient(others, max, Vector::splat(m.s, T::zero())), shared }
+        Self { log: T::log1p_quotient(others, max, Vector::splat(frame.m.s, T::zero())), shared }
     }
 
     /// Whether it was not right in any row that matters.
@@ -1363,7 +1354,7 @@ impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
         if !self.is_unsettled(head) {
             return log;
         }
-        let rest = log_rest(log.hi.s, a, g, head.m(), !head.special_rows());
+        let rest = log_rest(log.hi.s, a, g, head);
         Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) }
     }
 }
@@ -1375,15 +1366,13 @@ fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     s: S,
     a: &mut A,
     g: G,
-    m: Vector<T, S>,
-    rows: Mask<T, S>,
+    head: &Head<T, S>,
 ) -> Word<T, S> {
     let none = Vector::splat(s, -T::INFINITY);
-    let second = rows.select(second_largest(s, a), none);
+    let second = head.special_rows().select(none, second_largest(s, a));
     let alone = second.eq(none);
-    let frame = Frame::new(g, m);
-    let [max] = G::terms::<S, 1, true>([g.within(m, &frame)], &frame);
-    let k = frame.k;
+    let Frame { m, k, .. } = head.frame;
+    let [max] = G::terms::<S, 1, true>([g.within(m, &head.frame)], &head.frame);
     let frame = Frame::relative_to(g, m, alone.select(m, second));
     let rest = Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false, tame: false };
     let mut totals = rest.total(a);
@@ -1437,7 +1426,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        precise_sum(s, a, self.argument, &head)
+        sum_of::<_, _, _, _, true>(s, a, self.argument, &head, false)
     }
 
     #[inline(always)]
@@ -1449,7 +1438,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Self::Third<S> {
-        Excess::new(self.argument, head.m(), sum)
+        Excess::new::<_, true>(self.argument, &head, sum)
     }
 
     #[inline(always)]
@@ -1542,7 +1531,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        precise_sum(s, a, self.argument, &head)
+        sum_of::<_, _, _, _, true>(s, a, self.argument, &head, false)
     }
 
     #[inline(always)]
@@ -1554,7 +1543,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Excess<T, S> {
-        let excess = Excess::new(self.argument, head.m(), sum);
+        let excess = Excess::new::<_, true>(self.argument, &head, sum);
         self.write(row, rows, &head, excess.log);
         excess
     }
@@ -1809,21 +1798,6 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     }
 }
 
-/// The sum of each row, which the gradients of logsumexp recompute.
-#[inline(always)]
-fn plain_sum<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
-    s: S,
-    a: &mut A,
-    g: G,
-    head: &Head<T, S>,
-) -> T::Row<S> {
-    let frame = Frame::new(g, head.m());
-    let terms =
-        Terms::<_, _, _, false, false> { argument: g, frame: &frame, cut: frame.m, keep_w: false, tame: head.tame.all };
-    let totals = terms.total(a);
-    joined::<T, S>(s, A::ACROSS, &totals)
-}
-
 /// exp(x_i − L)·g of the row. Inputs: x.
 struct LogSumExpVjp<'a, G, T> {
     argument: G,
@@ -1857,7 +1831,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        plain_sum(s, a, self.argument, &head)
+        sum_of::<_, _, _, _, false>(s, a, self.argument, &head, false)
     }
 
     #[inline(always)]
@@ -1882,7 +1856,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
     ) {
         let arg = self.argument;
         let (m, special) = (head.m(), head.special(T::NAN, T::zero()));
-        let k = Frame::new(arg, m).k;
+        let Frame { k, shift, .. } = head.frame;
         let g = if A::ACROSS {
             Vector::splat(s, self.upstream[row])
         } else {
@@ -1896,7 +1870,6 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         let zero = Vector::splat(s, T::zero());
         let nan = Vector::splat(s, T::NAN);
         let finite = g.abs().lt(Vector::splat(s, T::INFINITY));
-        let shift = arg.shift(m);
         for j in 0..a.steps() {
             let x = a.load(s, 0, j);
             let u = arg.of(x, m, shift);
@@ -1943,7 +1916,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
         _: usize,
         head: Head<T, S>,
     ) -> Self::Second<S> {
-        plain_sum(s, a, self.argument, &head)
+        sum_of::<_, _, _, _, false>(s, a, self.argument, &head, false)
     }
 
     #[inline(always)]
@@ -1962,8 +1935,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
     fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, head: Head<T, S>, r: Word<T, S>) {
         let g = self.argument;
         let (m, special) = (head.m(), head.special(T::NAN, T::zero()));
-        let k = Frame::new(g, m).k;
-        let shift = g.shift(m);
+        let Frame { k, shift, .. } = head.frame;
         let sums = at_scales::<T, S>(
             s,
             T::scales(self.temperature),
@@ -2050,16 +2022,7 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
     #[inline(always)]
     fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, head: Head<T, S>) -> T::Row<S> {
         let keep_w = self.gradient && !Softmax::<Plain, T>::recomputes(a);
-        let frame = head.frame;
-        let terms = Terms::<_, _, _, false, false> {
-            argument: Plain,
-            frame: &frame,
-            cut: frame.m,
-            keep_w,
-            tame: head.tame.all,
-        };
-        let totals = terms.total(a);
-        joined::<T, S>(s, A::ACROSS, &totals)
+        sum_of::<_, _, _, _, false>(s, a, Plain, &head, keep_w)
     }
 
     #[inline(always)]
@@ -2081,7 +2044,7 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
             #[inline(always)]
             |i| Vector::load(s, &lanes[i]),
         );
-        let excess = Excess::of_terms::<_, false>(Plain, head.m(), sum);
+        let excess = Excess::new::<_, false>(Plain, &head, sum);
         self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
         Share {
             r: T::reciprocal(sum, T::RAISE).mul_one(g),
