@@ -72,7 +72,7 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     fn lanes_div<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_max<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_min<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
-    fn lanes_unzip<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> [Self::Raw<S>; 2];
+    fn lanes_transpose<S: Simd>(s: S, square: [Self::Raw<S>; 16]) -> [Self::Raw<S>; 16];
     fn lanes_and<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_or<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_xor<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
@@ -192,8 +192,8 @@ macro_rules! lane {
                 Lanes::<Self>::min(s, a, b)
             }
             #[inline(always)]
-            fn lanes_unzip<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> [Self::Raw<S>; 2] {
-                Lanes::<Self>::unzip(s, a, b)
+            fn lanes_transpose<S: Simd>(s: S, square: [Self::Raw<S>; 16]) -> [Self::Raw<S>; 16] {
+                Lanes::<Self>::transpose(s, square)
             }
             #[inline(always)]
             fn lanes_and<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S> {

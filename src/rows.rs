@@ -43,6 +43,58 @@ pub(crate) trait Access<T: Lane> {
             |i| self.load(s, n, j + i),
         )
     }
+    /// The same, where those beyond the end are `absent`.
+    #[inline(always)]
+    fn loads_or<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize, absent: T) -> [Vector<T, S>; M] {
+        if M > 1 && j + M <= self.full() {
+            return self.loads(s, n, j);
+        }
+        each(
+            #[inline(always)]
+            |i| {
+                if i == 0 || j + i < self.steps() { self.load(s, n, j + i) } else { Vector::splat(s, absent) }
+            },
+        )
+    }
+    /// Registers as stored before; the last one again for those beyond the end.
+    #[inline(always)]
+    fn stored_within<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
+        each(
+            #[inline(always)]
+            |i| self.stored(s, if i == 0 { j } else { (j + i).min(self.steps() - 1) }),
+        )
+    }
+    /// Writes those of the registers that there are.
+    #[inline(always)]
+    fn stores_within<S: Simd, const M: usize>(&mut self, j: usize, v: [Vector<T, S>; M]) {
+        if M > 1 && j + M <= self.full() {
+            return self.stores(j, v);
+        }
+        for (i, v) in v.into_iter().enumerate() {
+            if i == 0 || j + i < self.steps() {
+                self.store(j + i, v);
+            }
+        }
+    }
+    /// Gives `f` registers j, j + 1, … `end` − 1 of the first input, full ones, M at a time as long as there are as many,
+    /// and returns the next j.
+    ///
+    /// One loop without a branch: the compiler moves what does not depend on it behind any that there is.
+    fn visit<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        j: usize,
+        end: usize,
+        f: impl FnMut([Vector<T, S>; M]),
+    ) -> usize;
+    /// The same, and stores what `f` gives for them and for what was stored before.
+    fn replace<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        j: usize,
+        end: usize,
+        f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize;
     /// N registers as stored before.
     #[inline(always)]
     fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
@@ -64,6 +116,63 @@ pub(crate) trait Access<T: Lane> {
 #[inline(always)]
 fn group<A, const N: usize>(all: &[A], j: usize) -> Option<&[A; N]> {
     all.get(j..)?.first_chunk()
+}
+
+#[inline(always)]
+fn all_loaded<T: Lane, S: Simd, const M: usize>(s: S, from: &[T::Array; M]) -> [Vector<T, S>; M] {
+    each(
+        #[inline(always)]
+        |i| Vector::load(s, &from[i]),
+    )
+}
+
+#[inline(always)]
+fn all_stored<T: Lane, S: Simd, const M: usize>(to: &mut [T::Array; M], v: [Vector<T, S>; M]) {
+    for (to, v) in to.iter_mut().zip(v) {
+        v.store(to);
+    }
+}
+
+/// [`Access::visit`] where registers lie next to each other, from register j on.
+#[inline(always)]
+fn visited<T: Lane, S: Simd, const M: usize>(
+    s: S,
+    x: &[T::Array],
+    j: usize,
+    mut f: impl FnMut([Vector<T, S>; M]),
+) -> usize {
+    let (x, _) = x.as_chunks::<M>();
+    for x in x {
+        f(all_loaded(s, x));
+    }
+    j + x.len() * M
+}
+
+/// [`Access::replace`] there; without an x, the output is it.
+#[inline(always)]
+fn replaced<T: Lane, S: Simd, const M: usize>(
+    s: S,
+    x: Option<&[T::Array]>,
+    out: &mut [T::Array],
+    j: usize,
+    mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
+) -> usize {
+    let (out, _) = out.as_chunks_mut::<M>();
+    let next = j + out.len() * M;
+    match x {
+        None => {
+            for out in out {
+                let x = all_loaded(s, out);
+                all_stored(out, f(x, x));
+            }
+        }
+        Some(x) => {
+            for (x, out) in x.as_chunks::<M>().0.iter().zip(out) {
+                all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
+            }
+        }
+    }
+    next
 }
 
 /// What a kernel does with the rows that an [`Access`] gives, of which the first is row `row`: up to three passes, each made
@@ -391,6 +500,27 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
     }
 
     #[inline(always)]
+    fn visit<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        j: usize,
+        end: usize,
+        f: impl FnMut([Vector<T, S>; M]),
+    ) -> usize {
+        visited(s, &(if IN_PLACE { &*self.out } else { self.inputs[0] })[j..end], j, f)
+    }
+    #[inline(always)]
+    fn replace<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        j: usize,
+        end: usize,
+        f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        let x = if IN_PLACE { None } else { Some(&self.inputs[0][j..end]) };
+        replaced(s, x, &mut self.out[j..end], j, f)
+    }
+    #[inline(always)]
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
         match group::<_, M>(if IN_PLACE { &*self.out } else { self.inputs[n] }, j) {
             // One check for all of them.
@@ -470,6 +600,44 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
         v.store(register_mut(self.out, j * self.stride));
+    }
+
+    #[inline(always)]
+    fn visit<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        mut j: usize,
+        end: usize,
+        mut f: impl FnMut([Vector<T, S>; M]),
+    ) -> usize {
+        if self.stride == T::LANES {
+            let x = if IN_PLACE { &*self.out } else { self.inputs[0] };
+            return visited(s, &T::registers(x).0[j..end], j, f);
+        }
+        while j + M <= end {
+            f(self.loads(s, 0, j));
+            j += M;
+        }
+        j
+    }
+    #[inline(always)]
+    fn replace<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        mut j: usize,
+        end: usize,
+        mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        if self.stride == T::LANES {
+            let x = if IN_PLACE { None } else { Some(&T::registers(self.inputs[0]).0[j..end]) };
+            return replaced(s, x, &mut T::registers_mut(self.out).0[j..end], j, f);
+        }
+        while j + M <= end {
+            let v = f(self.loads(s, 0, j), self.all_stored(s, j));
+            self.stores(j, v);
+            j += M;
+        }
+        j
     }
 }
 
@@ -569,18 +737,46 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
         self.place.put(self.out, j, &v.to_array());
     }
+    #[inline(always)]
+    fn visit<S: Simd, const M: usize>(
+        &self,
+        _: S,
+        j: usize,
+        _: usize,
+        _: impl FnMut([Vector<T, S>; M]),
+    ) -> usize {
+        j
+    }
+    #[inline(always)]
+    fn replace<S: Simd, const M: usize>(
+        &mut self,
+        _: S,
+        j: usize,
+        _: usize,
+        _: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        j
+    }
 }
 
 /// Elements of the contiguous rows that take turns at a pass, so that they stay in the cache, and the most rows that a
 /// register has lanes for.
-const BATCH: usize = 4096;
+const BATCH: usize = 16_384;
 const MOST_ROWS: usize = 16;
 
-/// The longest contiguous row that is transposed, the same where that is done in registers, and the longest row of another
-/// axis that is copied.
+/// The longest rows for which least is cleared, of which contiguous ones are transposed everywhere, and of which they are
+/// where that is done in registers, and rows of another axis are copied.
+const TINY: usize = 12;
 const SHORT: usize = 32;
-const SQUARES: usize = 80;
 const MODERATE: usize = 128;
+
+/// What a row has beyond its last register.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Tail<T: Lane, const N: usize> {
+    inputs: [T::Array; N],
+    out: T::Array,
+}
 
 /// Contiguous rows that take turns, the first of them row `row`.
 struct Rows<'a, T: Lane, const N: usize> {
@@ -590,9 +786,9 @@ struct Rows<'a, T: Lane, const N: usize> {
     inputs: [&'a [T]; N],
     out: &'a mut [T],
     row: usize,
-    /// What rows have beyond their last register.
-    tails: &'a mut [[T::Array; N]; MOST_ROWS],
-    out_tails: &'a mut [T::Array; MOST_ROWS],
+    /// What rows have beyond their last register, of these and of those before or after them, and which are these.
+    tails: [&'a mut [Tail<T, N>]; 2],
+    side: usize,
 }
 
 impl<T: Lane, const N: usize> Rows<'_, T, N> {
@@ -612,9 +808,11 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
     fn stage<S: Simd, const IN_PLACE: bool>(&mut self, s: S, i: usize, fills: [T; N]) {
         let part = self.part(i);
         if IN_PLACE {
-            staged(s, T::registers(&self.out[part]).1, fills[0], &mut self.out_tails[i]);
+            staged(s, T::registers(&self.out[part]).1, fills[0], &mut self.tails[self.side][i].out);
         } else {
-            for ((lanes, input), fill) in self.tails[i].iter_mut().zip(&self.inputs).zip(fills) {
+            for ((lanes, input), fill) in
+                self.tails[self.side][i].inputs.iter_mut().zip(&self.inputs).zip(fills)
+            {
                 staged(s, T::registers(&input[part.clone()]).1, fill, lanes);
             }
         }
@@ -635,7 +833,8 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
         let (steps, full) = (part.len().div_ceil(T::LANES), part.len() / T::LANES);
         let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
         let (out, _) = T::registers_mut(out);
-        pass(&mut Along { inputs, out, tails: &self.tails[i], out_tail: &mut self.out_tails[i], steps, full })
+        let Tail { inputs: tails, out: out_tail } = &mut self.tails[self.side][i];
+        pass(&mut Along { inputs, out, tails, out_tail, steps, full })
     }
 
     /// Writes what row i has beyond its last register.
@@ -645,7 +844,7 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
             let part = self.part(i);
             let (_, tail) = T::registers_mut(&mut self.out[part]);
             if !tail.is_empty() {
-                Vector::load(s, &self.out_tails[i]).store_partial(tail);
+                Vector::load(s, &self.tails[self.side][i].out).store_partial(tail);
             }
         }
     }
@@ -691,28 +890,25 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
     }
     if inner == 1
         && !matches!(kept, Kept::Mask(_))
-        && !(len <= if S::ROOMY { SQUARES } else { SHORT } && kept == Kept::All && count > 1)
+        && !(len <= if S::ROOMY { MODERATE } else { SHORT } && kept == Kept::All && count > 1)
     {
-        let empty = T::array(T::zero());
-        // Of its own, since what is moved is copied.
-        let (tails, out_tails) = (&mut [[empty; N]; MOST_ROWS], &mut [empty; MOST_ROWS]);
-        let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, out_tails };
+        let empty = Tail { inputs: [T::array(T::zero()); N], out: T::array(T::zero()) };
+        // Only as much as is needed is cleared.
+        let (mut one, mut all);
+        let tails = if count == 1 {
+            one = [empty];
+            [&mut [][..], &mut one[..]]
+        } else {
+            all = [[empty; MOST_ROWS]; 2];
+            all.each_mut().map(|side| &mut side[..])
+        };
+        let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, side: 0 };
         let most = (BATCH / len.max(1)).clamp(1, T::LANES);
         let mut firsts = W::First::blank(s).rows();
         let mut seconds = W::Second::blank(s).rows();
-        while row < count {
-            let batch = most.min(count - row);
-            rows.row = row;
-            for i in 0..batch {
-                rows.stage::<S, IN_PLACE>(s, i, fills);
-                let first = rows.with::<IN_PLACE, _>(
-                    i,
-                    #[inline(always)]
-                    |a| work.first(s, a, row + i),
-                );
-                first.put(&mut firsts, i);
-            }
-            let open = work.open(s, Each::all(s, &firsts));
+        let mut open = W::Open::blank(s);
+        let mut batch = 0;
+        loop {
             let opens = open.rows();
             for i in 0..batch {
                 let second = rows.with::<IN_PLACE, _>(
@@ -722,7 +918,26 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
                 );
                 second.put(&mut seconds, i);
             }
-            let thirds = work.close(s, row, batch, open, Each::all(s, &seconds)).rows();
+            // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
+            let next = most.min(count - row - batch);
+            rows.row = row + batch;
+            rows.side ^= 1;
+            for i in 0..next {
+                rows.stage::<S, IN_PLACE>(s, i, fills);
+                let first = rows.with::<IN_PLACE, _>(
+                    i,
+                    #[inline(always)]
+                    |a| work.first(s, a, row + batch + i),
+                );
+                first.put(&mut firsts, i);
+            }
+            rows.row = row;
+            rows.side ^= 1;
+            let thirds = if batch == 0 {
+                W::Third::blank(s).rows()
+            } else {
+                work.close(s, row, batch, open, Each::all(s, &seconds)).rows()
+            };
             for i in 0..batch {
                 rows.with::<IN_PLACE, _>(
                     i,
@@ -731,78 +946,167 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
                 );
                 rows.unstage(s, i);
             }
+            if next == 0 {
+                break;
+            }
             row += batch;
+            batch = next;
+            rows.row = row;
+            rows.side ^= 1;
+            open = work.open(s, Each::all(s, &firsts));
         }
         if let (Kept::Lengths(_), false) = (kept, reduces) {
             kept.clear(layout, out, T::zero());
         }
         return;
     }
-    let (mut short, mut moderate);
+    let tiled = kept == Kept::All && len > 0 && len <= MODERATE;
+    // Whether the first block does not have all rows.
+    let more = count > if inner == 1 { T::LANES } else { inner.min(T::LANES) };
+    let mut sides = [Tiles::none(), Tiles::none()];
     // Only as much as is needed is cleared.
-    let mut tiles = if kept != Kept::All || len == 0 || len > MODERATE {
-        None
-    } else if len <= SHORT {
-        short = ([[T::array(T::zero()); SHORT]; N], [T::array(T::zero()); SHORT]);
-        Some((short.0.each_mut().map(|tile| &mut tile[..len]), &mut short.1[..len]))
-    } else {
-        moderate = ([[T::array(T::zero()); MODERATE]; N], [T::array(T::zero()); MODERATE]);
-        Some((moderate.0.each_mut().map(|tile| &mut tile[..len]), &mut moderate.1[..len]))
-    };
-    while row < count {
-        let start = row / inner * len * inner + row % inner;
-        let rows = T::LANES.min(if inner == 1 { count - row } else { inner - row % inner });
-        let block = Block { start, inner, rows };
+    let zero = T::array(T::zero());
+    let (mut tiny, mut short, mut moderate, mut other_tiny, mut other_short, mut other_moderate);
+    macro_rules! clear {
+        ($one:ident, $other:ident, $most:ident) => {{
+            $one = TileArrays { inputs: [[zero; $most]; N], out: [zero; $most] };
+            sides[1] = $one.cut(len);
+            if more {
+                $other = TileArrays { inputs: [[zero; $most]; N], out: [zero; $most] };
+                sides[0] = $other.cut(len);
+            }
+        }};
+    }
+    match len {
+        _ if !tiled => {}
+        ..=TINY => clear!(tiny, other_tiny, TINY),
+        ..=SHORT => clear!(short, other_short, SHORT),
+        _ => clear!(moderate, other_moderate, MODERATE),
+    }
+    // The rows at hand, none at first, and the first of them.
+    let (mut block, mut first_row) = (Block { start: 0, inner, len, rows: 0 }, 0);
+    let mut open = W::Open::blank(s);
+    loop {
+        let mut second = W::Second::blank(s);
+        if block.rows > 0 {
+            let mut a = sides[0].columns::<IN_PLACE>(block, inputs, out);
+            second = work.second(s, &mut a, first_row, open);
+        }
+        // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
+        let mut next = Block { rows: 0, ..block };
+        while row < count {
+            let start = row / inner * len * inner + row % inner;
+            let rows = T::LANES.min(if inner == 1 { count - row } else { inner - row % inner });
+            if tiled || kept == Kept::All && rows == T::LANES {
+                next = Block { start, rows, ..block };
+                break;
+            }
+            let place = Place { kept, row, start, stride: inner, len };
+            let mut a = Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place };
+            if W::MASKS {
+                passes(s, work, &mut a, row);
+            } else {
+                // To the same bits, and compiled once for all backends.
+                lone(Portable, work, &mut a, row);
+            }
+            row += 1;
+        }
+        let mut first = W::First::blank(s);
+        if next.rows > 0 {
+            sides[1].gather::<S, IN_PLACE>(s, next, inputs, out);
+            first = work.first(s, &mut sides[1].columns::<IN_PLACE>(next, inputs, out), row);
+        }
+        if block.rows > 0 {
+            let third = work.close(s, first_row, block.rows, open, second);
+            let mut a = sides[0].columns::<IN_PLACE>(block, inputs, out);
+            work.third(s, &mut a, first_row, open, third);
+            if !reduces {
+                sides[0].scatter(s, block, out);
+            }
+        }
+        if next.rows == 0 {
+            return;
+        }
+        (block, first_row) = (next, row);
+        row += next.rows;
+        sides.swap(0, 1);
+        open = work.open(s, first);
+    }
+}
+
+/// Tiles on the stack for rows of up to `LEN` elements. Aligned, so that no register crosses a line of the cache.
+#[repr(C, align(64))]
+struct TileArrays<T: Lane, const N: usize, const LEN: usize> {
+    inputs: [[T::Array; LEN]; N],
+    out: [T::Array; LEN],
+}
+
+impl<T: Lane, const N: usize, const LEN: usize> TileArrays<T, N, LEN> {
+    /// Those for rows of `len` elements.
+    #[inline(always)]
+    fn cut(&mut self, len: usize) -> Tiles<'_, T, N> {
+        Tiles { inputs: self.inputs.each_mut().map(|tile| &mut tile[..len]), out: &mut self.out[..len] }
+    }
+}
+
+/// What rows are copied to; empty where they are used where they are.
+struct Tiles<'a, T: Lane, const N: usize> {
+    inputs: [&'a mut [T::Array]; N],
+    out: &'a mut [T::Array],
+}
+
+impl<T: Lane, const N: usize> Tiles<'_, T, N> {
+    fn none() -> Self {
+        Self { inputs: core::array::from_fn(|_| &mut [][..]), out: &mut [] }
+    }
+
+    /// Copies rows.
+    #[inline(always)]
+    fn gather<S: Simd, const IN_PLACE: bool>(&mut self, s: S, block: Block, inputs: [&[T]; N], out: &[T]) {
+        if self.out.is_empty() {
+            return;
+        }
+        if IN_PLACE {
+            block.gather(s, out, self.out);
+        } else {
+            for (tile, x) in self.inputs.iter_mut().zip(inputs) {
+                block.gather(s, x, tile);
+            }
+        }
+    }
+
+    /// Copies their results.
+    #[inline(always)]
+    fn scatter<S: Simd>(&self, s: S, block: Block, out: &mut [T]) {
+        if !self.out.is_empty() {
+            block.scatter(s, self.out, out);
+        }
+    }
+
+    /// The rows, copied or not.
+    #[inline(always)]
+    fn columns<'a, const IN_PLACE: bool>(
+        &'a mut self,
+        block: Block,
+        inputs: [&'a [T]; N],
+        out: &'a mut [T],
+    ) -> Columns<'a, T, N, IN_PLACE> {
+        let Block { start, inner, len, rows } = block;
+        if !self.out.is_empty() {
+            let inputs = each(
+                #[inline(always)]
+                |n| T::flat(&*self.inputs[n]),
+            );
+            return Columns { inputs, out: T::flat_mut(self.out), len, stride: T::LANES, rows };
+        }
         // From the first element of the first row to the last element of the last one.
         let part = if len == 0 { 0..0 } else { start..start + (len - 1) * inner + rows };
-        let mut a = match &mut tiles {
-            Some((tiles, result)) => {
-                if IN_PLACE {
-                    block.gather(s, out, result);
-                } else {
-                    for (tile, x) in tiles.iter_mut().zip(inputs) {
-                        block.gather(s, x, tile);
-                    }
-                }
-                Columns {
-                    inputs: each(
-                        #[inline(always)]
-                        |n| T::flat(&*tiles[n]),
-                    ),
-                    out: T::flat_mut(result),
-                    len,
-                    stride: T::LANES,
-                    rows,
-                }
-            }
-            None if kept == Kept::All && rows == T::LANES => Columns {
-                inputs: each(
-                    #[inline(always)]
-                    |n| if IN_PLACE { inputs[n] } else { &inputs[n][part.clone()] },
-                ),
-                out: if reduces { &mut [][..] } else { &mut out[part] },
-                len,
-                stride: inner,
-                rows,
-            },
-            None => {
-                let place = Place { kept, row, start, stride: inner, len };
-                let mut a = Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place };
-                if W::MASKS {
-                    passes(s, work, &mut a, row);
-                } else {
-                    // To the same bits, and compiled once for all backends.
-                    lone(Portable, work, &mut a, row);
-                }
-                row += 1;
-                continue;
-            }
-        };
-        passes::<T, S, W, Columns<'_, T, N, IN_PLACE>>(s, work, &mut a, row);
-        if let (Some((_, result)), false) = (&tiles, reduces) {
-            block.scatter(s, result, out);
-        }
-        row += rows;
+        let inputs = each(
+            #[inline(always)]
+            |n| if IN_PLACE { inputs[n] } else { &inputs[n][part.clone()] },
+        );
+        let out = if out.is_empty() { out } else { &mut out[part] };
+        Columns { inputs, out, len, stride: inner, rows }
     }
 }
 
@@ -812,11 +1116,12 @@ fn lone<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut 
     passes(s, work, a, row);
 }
 
-/// Up to `LANES` rows that go through tiles on the stack; `start` is where the first begins.
+/// Up to `LANES` rows of `len` elements; `start` is where the first begins.
 #[derive(Clone, Copy)]
 struct Block {
     start: usize,
     inner: usize,
+    len: usize,
     rows: usize,
 }
 
@@ -911,11 +1216,17 @@ impl<T: Lane> Op for ToTile<'_, T> {
         };
         // The last register reaches to the end of the row.
         let last = len.saturating_sub(T::LANES);
+        let reach = last + T::LANES;
+        // Of one length, so that one check does for all.
+        let from: [&[T]; MOST_ROWS] = each(
+            #[inline(always)]
+            |r| &x[r % T::LANES * len..][..reach],
+        );
         let mut first = 0;
         loop {
-            let square = transposed::<T, S>(each(
+            let square = Vector::<T, S>::transpose(each(
                 #[inline(always)]
-                |r| Vector::load(s, register(x, r % T::LANES * len + first)),
+                |r| Vector::load(s, register(from[r % T::LANES], first)),
             ));
             if let Some(to) = tile.get_mut(first..first + T::LANES) {
                 for i in 0..T::LANES {
@@ -954,10 +1265,16 @@ impl<T: Lane> Op for FromTile<'_, T> {
         let last = len.saturating_sub(T::LANES);
         let mut first = 0;
         loop {
-            let square = transposed::<T, S>(each(
-                #[inline(always)]
-                |i| Vector::load(s, tile.get(first + i % T::LANES).unwrap_or(&zero)),
-            ));
+            let square = Vector::<T, S>::transpose(match tile.get(first..first + T::LANES) {
+                Some(tile) => each(
+                    #[inline(always)]
+                    |i| Vector::load(s, &tile[i % T::LANES]),
+                ),
+                None => each(
+                    #[inline(always)]
+                    |i| Vector::load(s, tile.get(i).unwrap_or(&zero)),
+                ),
+            });
             for (r, row) in square.into_iter().enumerate().take(T::LANES) {
                 // What this writes beyond a short row, that of the next one overwrites.
                 row.store(register_mut(out, r * len + first));
@@ -971,19 +1288,4 @@ impl<T: Lane> Op for FromTile<'_, T> {
             all[..rows * len].copy_from_slice(&T::flat(&flat)[..rows * len]);
         }
     }
-}
-
-/// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
-#[inline(always)]
-fn transposed<T: Lane, S: Simd>(mut square: [Vector<T, S>; MOST_ROWS]) -> [Vector<T, S>; MOST_ROWS] {
-    // The last bit of the lane becomes the first of the register, as often as there are bits.
-    for bit in 0..4 {
-        if 1 << bit < T::LANES {
-            let from = square;
-            for i in 0..T::LANES / 2 {
-                [square[i], square[i + T::LANES / 2]] = from[2 * i].unzip(from[2 * i + 1]);
-            }
-        }
-    }
-    square
 }

@@ -75,17 +75,22 @@ pub trait Lanes<T: Lane>: Copy {
         self.mask_not(self.mask_and(self.eq(a, a), self.eq(b, b)))
     }
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V;
-    /// The even lanes of a, then those of b, and the odd ones.
+    /// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
     #[inline(always)]
-    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let mut lanes = [T::array(T::zero()); 2];
-        self.store(a, &mut lanes[0]);
-        self.store(b, &mut lanes[1]);
-        let mut split = lanes;
-        for (i, &lane) in T::flat(&lanes).iter().enumerate() {
-            split[i % 2].as_mut()[i / 2] = lane;
+    fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
+        let mut from = [T::array(T::zero()); 16];
+        for (array, v) in from.iter_mut().zip(square) {
+            self.store(v, array);
         }
-        [self.load(&split[0]), self.load(&split[1])]
+        let mut square = square;
+        for (c, v) in square.iter_mut().enumerate().take(T::LANES) {
+            let mut column = T::array(T::zero());
+            for (lane, row) in column.as_mut().iter_mut().zip(&from) {
+                *lane = row.as_ref()[c];
+            }
+            *v = self.load(&column);
+        }
+        square
     }
     fn mask_and(self, a: Self::M, b: Self::M) -> Self::M;
     fn mask_or(self, a: Self::M, b: Self::M) -> Self::M;
@@ -149,6 +154,8 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     const LEAN: bool = false;
     /// Whether it has the registers to work on four of ours side by side.
     const ROOMY: bool = false;
+    /// Whether additions and `mul_add` go to units of their own, so that half of the one done as the other is quicker.
+    const SPLIT: bool = false;
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not
@@ -173,6 +180,17 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
             *lane = (lane.to_bits() >> 52) as f64 - 1023.0;
         }
         Lanes::<f64>::load(self, &lanes)
+    }
+    /// The patterns of lanes 0–7 and 8–15 as unsigned integers.
+    #[inline(always)]
+    fn integers(self, v: <Self as Lanes<f32>>::V) -> [<Self as Lanes<f64>>::V; 2] {
+        let mut lanes = [0.0_f32; 16];
+        Lanes::<f32>::store(self, v, &mut lanes);
+        let mut wide = [[0.0; 8]; 2];
+        for (to, lane) in wide.as_flattened_mut().iter_mut().zip(lanes) {
+            *to = f64::from(lane.to_bits());
+        }
+        [Lanes::<f64>::load(self, &wide[0]), Lanes::<f64>::load(self, &wide[1])]
     }
     /// The inverse of `widen`, each lane rounded to nearest.
     fn narrow(self, v: [<Self as Lanes<f64>>::V; 2]) -> <Self as Lanes<f32>>::V;
@@ -349,11 +367,20 @@ impl<T: Lane, S: Simd> Vector<T, S> {
         Self { s: self.s, raw: T::lanes_min(self.s, self.raw, b.raw) }
     }
 
-    /// The even lanes of both, then the odd ones.
+    /// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
     #[inline(always)]
-    pub(crate) fn unzip(self, b: Self) -> [Self; 2] {
-        let [even, odd] = T::lanes_unzip(self.s, self.raw, b.raw);
-        [Self { s: self.s, raw: even }, Self { s: self.s, raw: odd }]
+    pub(crate) fn transpose(square: [Self; 16]) -> [Self; 16] {
+        let s = square[0].s;
+        let mut raw = [square[0].raw; 16];
+        for (raw, register) in raw.iter_mut().zip(square) {
+            *raw = register.raw;
+        }
+        let raw = T::lanes_transpose(s, raw);
+        let mut square = square;
+        for (register, raw) in square.iter_mut().zip(raw) {
+            register.raw = raw;
+        }
+        square
     }
 
     #[inline(always)]
@@ -458,6 +485,13 @@ impl<S: Simd> Vector<f32, S> {
     #[inline(always)]
     pub(crate) fn widen(self) -> [Vector<f64, S>; 2] {
         let [a, b] = self.s.widen(self.raw);
+        [Vector { s: self.s, raw: a }, Vector { s: self.s, raw: b }]
+    }
+
+    /// The patterns of lanes 0–7 and 8–15 as unsigned integers.
+    #[inline(always)]
+    pub(crate) fn integers(self) -> [Vector<f64, S>; 2] {
+        let [a, b] = self.s.integers(self.raw);
         [Vector { s: self.s, raw: a }, Vector { s: self.s, raw: b }]
     }
 

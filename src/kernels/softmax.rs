@@ -35,7 +35,7 @@ use crate::error::check_len;
 use crate::math::dot::{Dot, dot};
 use crate::math::exp::{Exp, ExpTable, Term, each, exp, exponent, power as table_power, power_parts, terms};
 use crate::math::log::{log1p, log1p_word};
-use crate::math::sum::{Accumulate, Sums as TermSums, Total, power_of_two as power, word};
+use crate::math::sum::{Accumulate, Sums as TermSums, numbers, power_of_two as power, word};
 use crate::math::word::{Word, fast_two_sum, two_sum};
 use crate::rows::{Access, Each, Fill, Kept, Work, drive, each_field};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
@@ -183,8 +183,10 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     where
         Self: Sized;
 
-    /// The totals, one a lane; a single one goes to all lanes.
-    fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S>;
+    /// The totals as numbers.
+    fn row<S: Simd>(s: S, totals: Self::Totals<S>) -> Self::Row<S>
+    where
+        Self: Sized;
     /// 2^raise/row in two words.
     fn reciprocal<S: Simd>(row: Self::Row<S>, raise: Self) -> Word<Self, S>
     where
@@ -304,17 +306,8 @@ impl SoftmaxElement for f32 {
     type Row<S: Simd> = [Vector<f64, S>; 2];
 
     #[inline(always)]
-    fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S> {
-        match totals {
-            [one] => [Vector::splat(s, one.to_number()); 2],
-            _ => {
-                let mut numbers = [[0.0; 8]; 2];
-                for (lane, total) in numbers.as_flattened_mut().iter_mut().zip(totals) {
-                    *lane = total.to_number();
-                }
-                [Vector::load(s, &numbers[0]), Vector::load(s, &numbers[1])]
-            }
-        }
+    fn row<S: Simd>(_: S, totals: Self::Totals<S>) -> Self::Row<S> {
+        numbers(totals)
     }
 
     #[inline(always)]
@@ -481,20 +474,12 @@ impl SoftmaxElement for f64 {
     type Row<S: Simd> = Word<f64, S>;
 
     #[inline(always)]
-    fn row<S: Simd>(s: S, totals: &[Total]) -> Self::Row<S> {
-        match totals {
-            [one] => {
-                let [hi, lo] = one.to_words();
-                Word::splat(s, hi, lo)
-            }
-            _ => {
-                let mut words = [[0.0; 8]; 2];
-                for (lane, total) in totals[..8].iter().enumerate() {
-                    [words[0][lane], words[1][lane]] = total.to_words();
-                }
-                Word { hi: Vector::load(s, &words[0]), lo: Vector::load(s, &words[1]) }
-            }
+    fn row<S: Simd>(s: S, totals: Self::Totals<S>) -> Self::Row<S> {
+        let mut words = [[0.0; 8]; 2];
+        for (lane, total) in totals.into_iter().enumerate() {
+            [words[0][lane], words[1][lane]] = total.to_words();
         }
+        Word { hi: Vector::load(s, &words[0]), lo: Vector::load(s, &words[1]) }
     }
 
     #[inline(always)]
@@ -662,21 +647,30 @@ each_field!(Extremes { top: Vector<T, S>, least: Vector<T, S> });
 
 #[inline(always)]
 fn extremes<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Extremes<T, S> {
-    // Four registers at a time, since each maximum waits for the one before.
-    let mut max = [Vector::splat(s, -T::INFINITY); 4];
-    let mut min = [Vector::splat(s, T::INFINITY); 4];
-    let mut nan = [max[0].is_nan(); 2];
-    let mut j = 0;
-    while j + 4 <= a.full() {
-        let x: [_; 4] = a.loads(s, 0, j);
-        nan[0] = nan[0] | x[0].unordered(x[1]);
-        nan[1] = nan[1] | x[2].unordered(x[3]);
-        for i in 0..4 {
-            max[i] = x[i].max(max[i]);
-            min[i] = x[i].min(min[i]);
-        }
-        j += 4;
-    }
+    if S::ROOMY { extremes_by::<T, S, A, ROOM>(s, a) } else { extremes_by::<T, S, A, 2>(s, a) }
+}
+
+/// The same, N registers at a time, an even number, since each maximum waits for the one before.
+#[inline(always)]
+fn extremes_by<T: SoftmaxElement, S: Simd, A: Access<T>, const N: usize>(s: S, a: &A) -> Extremes<T, S> {
+    let mut max = [Vector::splat(s, -T::INFINITY); N];
+    let mut min = [Vector::splat(s, T::INFINITY); N];
+    let mut nan = [max[0].is_nan(); N];
+    let mut j = a.visit::<S, N>(
+        s,
+        0,
+        a.full(),
+        #[inline(always)]
+        |x| {
+            for i in 0..N {
+                if i % 2 == 0 {
+                    nan[i] = nan[i] | x[i].unordered(x[i + 1]);
+                }
+                max[i] = x[i].max(max[i]);
+                min[i] = x[i].min(min[i]);
+            }
+        },
+    );
     while j < a.steps() {
         let x = a.load(s, 0, j);
         nan[0] = nan[0] | x.is_nan();
@@ -686,9 +680,12 @@ fn extremes<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Extremes<T
         }
         j += 1;
     }
-    let max = max[0].max(max[1]).max(max[2].max(max[3]));
-    let min = min[0].min(min[1]).min(min[2].min(min[3]));
-    let (nan, none) = (nan[0] | nan[1], Vector::splat(s, T::NAN));
+    for i in 1..N {
+        max[0] = max[0].max(max[i]);
+        min[0] = min[0].min(min[i]);
+        nan[0] = nan[0] | nan[i];
+    }
+    let (max, min, nan, none) = (max[0], min[0], nan[0], Vector::splat(s, T::NAN));
     if A::ACROSS {
         let top = if nan.any() { none } else { largest_lane(max) };
         Extremes { top, least: -largest_lane(-min) }
@@ -744,15 +741,16 @@ trait Argument<T: SoftmaxElement>: Copy {
     fn terms<S: Simd, const N: usize, const PRECISE: bool>(
         u: [Word<T, S>; N],
         frame: &Frame<T, S>,
+        between: impl FnMut(usize),
     ) -> [Term<T, S>; N] {
         let high = each(
             #[inline(always)]
             |i| u[i].hi,
         );
         if PRECISE {
-            T::wide_terms(high, Self::low(&u), frame.magic)
+            T::wide_terms(high, Self::low(&u), frame.magic, between)
         } else {
-            terms(high, Self::low(&u), frame.magic)
+            terms(high, Self::low(&u), frame.magic, between)
         }
     }
     /// The argument in two words, bounded from below, given m and what is subtracted for |m| large.
@@ -925,6 +923,9 @@ impl<T: SoftmaxElement, S: Simd> Frame<T, S> {
     }
 }
 
+/// Registers that are worked on side by side where there is room.
+const ROOM: usize = 4;
+
 /// The sum of a row's terms, with `REST` of those that are not above `cut`. `PRECISE` where a logarithm is taken of it.
 struct Terms<'a, T: Lane, S: Simd, G, const PRECISE: bool, const REST: bool> {
     argument: G,
@@ -938,18 +939,15 @@ struct Terms<'a, T: Lane, S: Simd, G, const PRECISE: bool, const REST: bool> {
 impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST: bool>
     Terms<'_, T, S, G, PRECISE, REST>
 {
-    /// Adds N of them, from register j on.
+    /// Adds the terms of N registers, and returns them.
     #[inline(always)]
-    fn add<A: Access<T>, const N: usize, const TAME: bool>(
+    fn add<const N: usize, const TAME: bool>(
         &self,
-        a: &mut A,
-        j: usize,
-        sums: &mut TermSums<T, S>,
+        x: [Vector<T, S>; N],
+        sums: &mut TermSums<T, S, N>,
         many: bool,
-    ) {
-        let s = self.frame.m.s;
-        let none = Vector::splat(s, -T::INFINITY);
-        let x: [_; N] = a.loads(s, 0, j);
+    ) -> [Term<T, S>; N] {
+        let none = Vector::splat(self.frame.m.s, -T::INFINITY);
         let u: [_; N] = each(
             #[inline(always)]
             |i| {
@@ -960,69 +958,90 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                 self.argument.within(x, self.frame)
             },
         );
-        let terms = G::terms::<S, N, PRECISE>(u, self.frame);
-        for term in terms {
-            sums.add(term, many);
-        }
-        if self.keep_w {
-            a.stores::<S, N>(
-                j,
-                each(
-                    #[inline(always)]
-                    |i| terms[i].w,
-                ),
-            );
-        }
+        let terms = G::terms::<S, N, PRECISE>(
+            u,
+            self.frame,
+            #[inline(always)]
+            |n| sums.step(n, many),
+        );
+        sums.next(terms, many);
+        terms
     }
 
+    /// The totals, N registers at a time; that of a contiguous row in all lanes.
     #[inline(always)]
-    fn total<A: Access<T>>(&self, a: &mut A) -> [Total; 16] {
+    fn total<A: Access<T>, const N: usize>(&self, a: &mut A) -> T::Totals<S> {
         let s = self.frame.m.s;
         let lanes = if A::ACROSS { T::LANES } else { 1 };
         let long = a.steps() > T::MANY / lanes;
-        let many = if long { many_terms(s, a) } else { [false; 16] };
-        let mut totals = [Total::default(); 16];
-        let mut sums = TermSums::new(s);
+        let mut totals = T::none(s);
         let mut start = 0;
         while start < a.steps() {
             let end = a.steps().min(start + T::MOST);
+            let mut sums = TermSums::new([Term::none(s, PRECISE && T::WIDE); N]);
             let mut j = start;
-            if G::PLAIN && !REST && self.tame {
+            if (S::ROOMY || A::ACROSS) && G::PLAIN && !REST && self.tame {
                 let full = end.min(a.full());
-                while S::ROOMY && !long && j + 4 <= full {
-                    self.add::<A, 4, true>(a, j, &mut sums, false);
-                    j += 4;
-                }
-                // Its own loop, since the other needs all registers there are.
-                while S::ROOMY && A::ACROSS && T::MANY < usize::MAX && long && j + 4 <= full {
-                    self.add::<A, 4, true>(a, j, &mut sums, true);
-                    j += 4;
-                }
-                while !S::ROOMY && A::ACROSS && !long && j < full {
-                    self.add::<A, 1, true>(a, j, &mut sums, false);
-                    j += 1;
+                if self.keep_w {
+                    j = a.replace::<S, N>(
+                        s,
+                        j,
+                        full,
+                        #[inline(always)]
+                        |x, _| rests(self.add::<N, true>(x, &mut sums, false)),
+                    );
+                } else if !long {
+                    j = a.visit::<S, N>(
+                        s,
+                        j,
+                        full,
+                        #[inline(always)]
+                        |x| {
+                            self.add::<N, true>(x, &mut sums, false);
+                        },
+                    );
+                } else if S::ROOMY && A::ACROSS && T::MANY < usize::MAX {
+                    j = a.visit::<S, N>(
+                        s,
+                        j,
+                        full,
+                        #[inline(always)]
+                        |x| {
+                            self.add::<N, true>(x, &mut sums, true);
+                        },
+                    );
                 }
             }
             while j < end {
-                self.add::<A, 1, false>(a, j, &mut sums, long);
-                j += 1;
+                // What registers beyond the end hold is too small to be seen.
+                let terms = self.add::<N, false>(a.loads_or(s, 0, j, -T::INFINITY), &mut sums, long);
+                if self.keep_w {
+                    a.stores_within::<S, N>(j, rests(terms));
+                }
+                j += N;
             }
-            T::flush(sums, end - start, &mut totals[..if A::ACROSS { 1 } else { T::LANES }]);
-            sums = TermSums::new(s);
+            sums.finish(long, &mut totals);
             start = end;
         }
-        for (total, many) in totals.iter_mut().zip(many) {
-            if T::MANY < usize::MAX && !many {
-                *total = total.shortened();
-            }
+        if long {
+            totals = T::shortened(totals, many_terms(s, a));
         }
-        totals
+        if A::ACROSS { T::joined(totals, long) } else { totals }
     }
 }
 
-/// Which rows have more terms than `MANY`. What is −∞ is none: absent elements change no bit.
+/// The rests of terms.
 #[inline(always)]
-fn many_terms<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> [bool; 16] {
+fn rests<T: Lane, S: Simd, const N: usize>(terms: [Term<T, S>; N]) -> [Vector<T, S>; N] {
+    each(
+        #[inline(always)]
+        |i| terms[i].w,
+    )
+}
+
+/// 1 for rows that have more terms than `MANY`, 0 for others. What is −∞ is none: absent elements change no bit.
+#[inline(always)]
+fn many_terms<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vector<T, S> {
     let none = Vector::splat(s, -T::INFINITY);
     let [zero, one] = [Vector::splat(s, T::zero()), Vector::splat(s, T::one())];
     let limit = if A::ACROSS { T::MANY / T::LANES } else { T::MANY };
@@ -1035,27 +1054,15 @@ fn many_terms<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> [bool; 1
             break;
         }
     }
-    let counts = counts.to_array();
-    let mut all = T::zero();
-    for &count in counts.as_ref() {
-        all = all + count;
+    if A::ACROSS {
+        // As many as there are in all, for each lane.
+        let mut all = T::zero();
+        for &count in counts.to_array().as_ref() {
+            all = all + count;
+        }
+        counts = Vector::splat(s, all / T::from(T::LANES).unwrap_or(T::one()));
     }
-    let mut many = [false; 16];
-    for (many, &count) in many.iter_mut().zip(counts.as_ref()) {
-        let (count, lanes) = if A::ACROSS { (all, T::LANES) } else { (count, 1) };
-        *many = count > limit * T::from(lanes).unwrap_or(T::one());
-    }
-    many
-}
-
-/// The totals of a row's lanes as one where they belong to one row.
-#[inline(always)]
-fn joined<T: SoftmaxElement, S: Simd>(s: S, across: bool, totals: &[Total; 16]) -> T::Row<S> {
-    if across {
-        T::row(s, &totals[..1])
-    } else {
-        T::row(s, totals)
-    }
+    Vector::splat(s, limit).lt(counts).select(one, zero)
 }
 
 /// The sum of each row, `PRECISE` where a logarithm is taken of it.
@@ -1068,8 +1075,7 @@ fn sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECIS
     keep_w: bool,
 ) -> T::Row<S> {
     let terms = Terms::<_, _, _, PRECISE, false> { argument: g, frame, cut: frame.m, keep_w, tame: tame.all };
-    let totals = terms.total(a);
-    joined::<T, S>(s, A::ACROSS, &totals)
+    T::row(s, if S::ROOMY { terms.total::<_, ROOM>(a) } else { terms.total::<_, 1>(a) })
 }
 
 /// Rows that the formula does not decide, and what they hold.
@@ -1192,34 +1198,33 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         A::IN_PLACE || a.steps() > T::CACHED
     }
 
-    /// N registers of the result, from j on; `r` is 1/S. `settle` has the last word, given the result and x.
+    /// N registers of the result; `r` is 1/S. `settle` has the last word, given the result and x.
     #[inline(always)]
-    fn divide<S: Simd, A: Access<T>, const N: usize, const TAME: bool>(
+    fn divide<S: Simd, const N: usize, const TAME: bool>(
         &self,
-        a: &mut A,
-        j: usize,
+        x: [Vector<T, S>; N],
+        w: Option<[Vector<T, S>; N]>,
         frame: &Frame<T, S>,
         r: Word<T, S>,
         settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S>,
-    ) {
+    ) -> [Vector<T, S>; N] {
         let s = frame.m.s;
-        let x: [_; N] = a.loads(s, 0, j);
         let u: [_; N] = each(
             #[inline(always)]
             |i| if TAME { Word::exact(x[i]) } else { self.argument.within(x[i], frame) },
         );
-        let terms: [_; N] = if Self::recomputes(a) {
-            G::terms::<S, N, false>(u, frame)
-        } else {
-            let inverse = Vector::splat(s, T::INV_LN2);
-            let w: [_; N] = a.all_stored(s, j);
-            each(
-                #[inline(always)]
-                |i| Term { t: table_power(u[i].hi.mul_add(inverse, frame.magic)), w: w[i], low: None },
-            )
+        let terms: [_; N] = match w {
+            None => G::terms::<S, N, false>(u, frame, |_| ()),
+            Some(w) => {
+                let inverse = Vector::splat(s, T::INV_LN2);
+                each(
+                    #[inline(always)]
+                    |i| Term { t: table_power(u[i].hi.mul_add(inverse, frame.magic)), w: w[i], low: None },
+                )
+            }
         };
         let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
-        let y = each(
+        each(
             #[inline(always)]
             |i| {
                 // What is cut off becomes 0 here, for underflow takes a hundred cycles.
@@ -1227,8 +1232,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                 let down = if TAME { down } else { self.argument.is_cut(u[i], frame).select(zero, down) };
                 settle(probability(terms[i].t, terms[i].w, r) * down, x[i])
             },
-        );
-        a.stores::<S, N>(j, y);
+        )
     }
 
     /// All registers of the result.
@@ -1240,21 +1244,50 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         r: Word<T, S>,
         settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
     ) {
-        let frame = head.frame;
+        if S::ROOMY {
+            self.divide_by::<S, A, ROOM>(a, head, r, settle);
+        } else {
+            self.divide_by::<S, A, 1>(a, head, r, settle);
+        }
+    }
+
+    /// The same, N at a time.
+    #[inline(always)]
+    fn divide_by<S: Simd, A: Access<T>, const N: usize>(
+        &self,
+        a: &mut A,
+        head: Head<T, S>,
+        r: Word<T, S>,
+        settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
+    ) {
+        let (s, frame, full) = (r.hi.s, head.frame, a.full());
+        let again = Self::recomputes(a);
         let mut j = 0;
-        if G::PLAIN && head.tame.all {
-            while S::ROOMY && j + 4 <= a.full() {
-                self.divide::<S, A, 4, true>(a, j, &frame, r, settle);
-                j += 4;
-            }
-            while !S::ROOMY && A::ACROSS && j < a.full() {
-                self.divide::<S, A, 1, true>(a, j, &frame, r, settle);
-                j += 1;
-            }
+        if (S::ROOMY || A::ACROSS) && G::PLAIN && head.tame.all {
+            j = if again {
+                a.replace::<S, N>(
+                    s,
+                    j,
+                    full,
+                    #[inline(always)]
+                    |x, _| self.divide::<S, N, true>(x, None, &frame, r, settle),
+                )
+            } else {
+                a.replace::<S, N>(
+                    s,
+                    j,
+                    full,
+                    #[inline(always)]
+                    |x, w| self.divide::<S, N, true>(x, Some(w), &frame, r, settle),
+                )
+            };
         }
         while j < a.steps() {
-            self.divide::<S, A, 1, false>(a, j, &frame, r, settle);
-            j += 1;
+            let x = a.loads_or(s, 0, j, -T::INFINITY);
+            let w = if again { None } else { Some(a.stored_within(s, j)) };
+            let y = self.divide::<S, N, false>(x, w, &frame, r, settle);
+            a.stores_within::<S, N>(j, y);
+            j += N;
         }
     }
 }
@@ -1336,7 +1369,7 @@ impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
     #[inline(always)]
     fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>) -> Self {
         let frame = &head.frame;
-        let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame);
+        let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
         let (others, shared) = T::others(sum, max);
         Self { log: T::log1p_quotient(others, max, Vector::splat(frame.m.s, T::zero())), shared }
     }
@@ -1372,26 +1405,19 @@ fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     let second = head.special_rows().select(none, second_largest(s, a));
     let alone = second.eq(none);
     let Frame { m, k, .. } = head.frame;
-    let [max] = G::terms::<S, 1, true>([g.within(m, &head.frame)], &head.frame);
+    let [max] = G::terms::<S, 1, true>([g.within(m, &head.frame)], &head.frame, |_| ());
     let frame = Frame::relative_to(g, m, alone.select(m, second));
     let rest = Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false, tame: false };
-    let mut totals = rest.total(a);
+    let mut totals = rest.total::<_, 1>(a);
     let twice = second.eq(m);
     if twice.any() {
         // Every occurrence of the maximum was added: one is taken back. The frame is the same.
-        let mut one = TermSums::new(s);
-        one.add(max, true);
-        let mut part = [Total::default(); 16];
-        // One lane of a full register, whichever way the lanes lie.
-        T::flush(one, 1, &mut part[..T::LANES]);
-        let twice = twice.select(Vector::splat(s, T::one()), Vector::splat(s, T::zero())).to_array();
-        for lane in 0..if A::ACROSS { 1 } else { T::LANES } {
-            if twice.as_ref()[lane] == T::one() {
-                totals[lane] = totals[lane].without(part[lane]);
-            }
-        }
+        let mut part = T::none(s);
+        TermSums::new([max]).finish(true, &mut part);
+        let factor = twice.select(Vector::splat(s, T::one()), Vector::splat(s, T::zero()));
+        totals = T::without(totals, part, factor);
     }
-    T::log1p_quotient(joined::<T, S>(s, A::ACROSS, &totals), max, frame.k - k)
+    T::log1p_quotient(T::row(s, totals), max, frame.k - k)
 }
 
 /// log_softmax of each row.
@@ -1465,16 +1491,21 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         let head = two_sum(m, log.hi);
         let l = fast_two_sum(head.hi, head.lo + log.lo);
         let mut j = 0;
-        while simple && none_special && S::ROOMY && j + 4 <= a.full() {
-            let x: [_; 4] = a.loads(s, 0, j);
-            a.stores::<S, 4>(
+        if simple && none_special {
+            // A 1 that the compiler does not see.
+            let one = Vector::splat(s, core::hint::black_box(T::one()));
+            j = a.replace::<S, 4>(
+                s,
                 j,
-                each(
-                    #[inline(always)]
-                    |i| less(x[i], l),
-                ),
+                a.full(),
+                #[inline(always)]
+                |x, _| {
+                    each(
+                        #[inline(always)]
+                        |i| less_split(x[i], l, one),
+                    )
+                },
             );
-            j += 4;
         }
         for j in j..a.steps() {
             let x = a.load(s, 0, j);
@@ -1497,6 +1528,19 @@ fn less<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>) -> Vector<T, S> {
     let sum = two_sum(x, -l.hi);
     // max turns the NaN of an infinite x into −∞.
     (sum.hi + (sum.lo - l.lo)).max(Vector::splat(x.s, -T::INFINITY))
+}
+
+/// The same where the difference is finite, given a 1.
+#[inline(always)]
+fn less_split<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>, one: Vector<T, S>) -> Vector<T, S> {
+    if !S::SPLIT {
+        return less(x, l);
+    }
+    let hi = x - l.hi;
+    let from_l = hi.mul_add(one, -x);
+    let from_x = (hi - from_l).mul_add(-one, x);
+    let lo = from_x.mul_add(one, -l.hi - from_l);
+    (lo - l.lo).mul_add(one, hi).max(Vector::splat(x.s, -T::INFINITY))
 }
 
 /// logsumexp of each row, into `out`.
@@ -1636,7 +1680,19 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
     fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): (), sums: Sums<T, S>) {
         let zero = Vector::splat(s, T::zero());
         let sound = T::finite::<S>(sums.1);
-        for j in 0..a.steps() {
+        let mut j = 0;
+        // A finite sum has finite terms, and no product or difference of them overflows: there is nothing but −0 to be
+        // settled.
+        while S::ROOMY && !T::OVERFLOWS && !(!sound).any() && j + 2 <= a.full() {
+            let [y, g]: [[_; 2]; 2] = [a.loads(s, 0, j), a.loads(s, 1, j)];
+            let v = each(
+                #[inline(always)]
+                |i| T::centred(Some(y[i]), g[i], sums, self.temperature) + T::zero(),
+            );
+            a.stores::<S, 2>(j, v);
+            j += 2;
+        }
+        for j in j..a.steps() {
             let y = a.load(s, 0, j);
             let g = a.load(s, 1, j);
             let v = settled(sound, T::centred(Some(y), g, sums, self.temperature));

@@ -44,10 +44,16 @@ pub trait ExpTable: Lane {
     /// c = ln(T/2^(j/8))
     const REST: [Self; 8];
 
-    /// p(r), exp r = 1 + r + r²·p(r), for several registers.
-    fn polynomial<S: Simd, const N: usize>(r: [Vector<Self, S>; N]) -> [Vector<Self, S>; N]
+    /// p(r), exp r = 1 + r + r²·p(r), for several registers; `between` is called once on the way.
+    fn polynomial<S: Simd, const N: usize>(
+        r: [Vector<Self, S>; N],
+        between: impl FnMut(),
+    ) -> [Vector<Self, S>; N]
     where
         Self: Sized;
+
+    /// Whether `wide_terms` have a third part.
+    const WIDE: bool = false;
 
     /// [`terms`] with relative error 2^−60.8 for f64; for f32, which has no need of it, the same.
     #[inline(always)]
@@ -55,11 +61,12 @@ pub trait ExpTable: Lane {
         x: [Vector<Self, S>; N],
         low: Option<[Vector<Self, S>; N]>,
         magic: Vector<Self, S>,
+        between: impl FnMut(usize),
     ) -> [Term<Self, S>; N]
     where
         Self: Sized,
     {
-        terms(x, low, magic)
+        terms(x, low, magic, between)
     }
 }
 
@@ -78,9 +85,12 @@ impl ExpTable for f32 {
         0x0000_0000 0x324e_0611 0xb309_2801 0x3305_1aa9 0xb293_02ae 0xb1b3_d0e5 0x327c_e183 0x31d2_90be);
 
     #[inline(always)]
-    fn polynomial<S: Simd, const N: usize>(r: [Vector<Self, S>; N]) -> [Vector<Self, S>; N] {
+    fn polynomial<S: Simd, const N: usize>(
+        r: [Vector<Self, S>; N],
+        between: impl FnMut(),
+    ) -> [Vector<Self, S>; N] {
         const C: [f32; 3] = words!(f32: 0x3f00_0002 0x3e2a_ae3b 0x3d2a_5fbb); // ≈ 1/2, 1/6, 1/24
-        horners(r, C)
+        horners(r, C, between)
     }
 }
 
@@ -98,30 +108,50 @@ impl ExpTable for f64 {
         0x3c93_b3ef_bf5e_2229 0xbc8d_b72f_c1f0_eab4 0xbc8c_1a77_92cb_3387 0xbc74_a385_a63d_07a7);
 
     #[inline(always)]
-    fn polynomial<S: Simd, const N: usize>(r: [Vector<Self, S>; N]) -> [Vector<Self, S>; N] {
+    fn polynomial<S: Simd, const N: usize>(
+        r: [Vector<Self, S>; N],
+        between: impl FnMut(),
+    ) -> [Vector<Self, S>; N] {
         // ≈ 1/2, 1/6, 1/24, 1/120, 1/720, 1/5040
         const C: [f64; 6] = words!(f64:
             0x3fe0_0000_0000_010b 0x3fc5_5555_5555_5130 0x3fa5_5555_5480_cdc6 0x3f81_1111_125d_ce64
             0x3f56_c1cb_ded7_a153 0x3f2a_0163_9167_4e99);
-        horners(r, C)
+        horners(r, C, between)
     }
+
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn wide_terms<S: Simd, const N: usize>(
         x: [Vector<f64, S>; N],
         low: Option<[Vector<f64, S>; N]>,
         magic: Vector<f64, S>,
+        mut between: impl FnMut(usize),
     ) -> [Term<f64, S>; N] {
-        let Reduced { z, head, tail } = reduce(x, low, magic);
+        let Reduced { z, head, tail } = reduce(x, low, magic, &mut between);
+        let r: [_; N] = each(
+            #[inline(always)]
+            |i| head[i] + tail[i],
+        );
+        let left_out: [_; N] = each(
+            #[inline(always)]
+            |i| tail[i] - (r[i] - head[i]),
+        );
+        between(2);
+        let p = horners(
+            r,
+            WIDE,
+            #[inline(always)]
+            || between(3),
+        );
+        between(4);
         each(
             #[inline(always)]
             |i| {
-                let r = head[i] + tail[i];
-                let left_out = tail[i] - (r - head[i]);
-                let s = horner(r, WIDE).mul_add(r * r, left_out);
+                let s = p[i].mul_add(r[i] * r[i], left_out[i]);
                 let t = power(z[i]);
-                let w = t * r;
-                Term { t, w, low: Some(t.mul_add(s, t.mul_add(r, -w))) }
+                let w = t * r[i];
+                Term { t, w, low: Some(t.mul_add(s, t.mul_add(r[i], -w))) }
             },
         )
     }
@@ -135,21 +165,25 @@ pub(crate) const WIDE: [f64; 7] = words!(f64:
 /// c₀ + c₁x + c₂x² + …
 #[inline(always)]
 pub(crate) fn horner<T: Lane, S: Simd, const N: usize>(x: Vector<T, S>, c: [T; N]) -> Vector<T, S> {
-    let [sum] = horners([x], c);
+    let [sum] = horners([x], c, || ());
     sum
 }
 
-/// The same for several registers, each step for all of them.
+/// The same for several registers, each step for all of them; `between` is called after the first step.
 #[inline(always)]
 fn horners<T: Lane, S: Simd, const M: usize, const N: usize>(
     x: [Vector<T, S>; M],
     c: [T; N],
+    mut between: impl FnMut(),
 ) -> [Vector<T, S>; M] {
     let mut sums = [Vector::splat(x[0].s, c[N - 1]); M];
-    for &c in c[..N - 1].iter().rev() {
-        let c = Vector::splat(x[0].s, c);
+    for n in (0..N - 1).rev() {
+        let c = Vector::splat(x[0].s, c[n]);
         for (sum, &x) in sums.iter_mut().zip(&x) {
             *sum = sum.mul_add(x, c);
+        }
+        if n == N - 2 {
+            between();
         }
     }
     sums
@@ -187,6 +221,15 @@ pub struct Term<T: Lane, S: Simd> {
     pub(crate) low: Option<Vector<T, S>>,
 }
 
+impl<T: Lane, S: Simd> Term<T, S> {
+    /// 0; whether it has three parts.
+    #[inline(always)]
+    pub(crate) fn none(s: S, wide: bool) -> Self {
+        let zero = Vector::splat(s, T::zero());
+        Self { t: zero, w: zero, low: if wide { Some(zero) } else { None } }
+    }
+}
+
 /// x/ln2 rounded to a multiple of 1/8, in magic form; |x| ≤ 2^12.
 #[inline(always)]
 pub(crate) fn exponent<T: ExpTable, S: Simd>(x: Vector<T, S>) -> Vector<T, S> {
@@ -205,6 +248,7 @@ fn reduce<T: ExpTable, S: Simd, const N: usize>(
     x: [Vector<T, S>; N],
     low: Option<[Vector<T, S>; N]>,
     magic: Vector<T, S>,
+    between: &mut impl FnMut(usize),
 ) -> Reduced<T, S, N> {
     let s = magic.s;
     let inverse = Vector::splat(s, T::INV_LN2);
@@ -217,6 +261,7 @@ fn reduce<T: ExpTable, S: Simd, const N: usize>(
         #[inline(always)]
         |i| x[i].mul_add(inverse, magic),
     );
+    between(0);
     let k: [_; N] = each(
         #[inline(always)]
         |i| z[i] - magic,
@@ -225,6 +270,7 @@ fn reduce<T: ExpTable, S: Simd, const N: usize>(
         #[inline(always)]
         |i| k[i].mul_add(ln2, x[i]),
     );
+    between(1);
     let tail = each(
         #[inline(always)]
         |i| {
@@ -244,17 +290,24 @@ fn quotients<T: ExpTable, S: Simd, const N: usize>(
     x: [Vector<T, S>; N],
     low: Option<[Vector<T, S>; N]>,
     magic: Vector<T, S>,
+    mut between: impl FnMut(usize),
 ) -> [[Vector<T, S>; N]; 2] {
-    let Reduced { z, head, tail } = reduce(x, low, magic);
+    let Reduced { z, head, tail } = reduce(x, low, magic, &mut between);
     let r: [_; N] = each(
         #[inline(always)]
         |i| head[i] + tail[i],
     );
+    between(2);
     let square: [_; N] = each(
         #[inline(always)]
         |i| r[i] * r[i],
     );
-    let p = T::polynomial(r);
+    let p = T::polynomial(
+        r,
+        #[inline(always)]
+        || between(3),
+    );
+    between(4);
     let q = each(
         #[inline(always)]
         |i| p[i].mul_add(square[i], r[i]),
@@ -268,15 +321,20 @@ pub(crate) fn power<T: ExpTable, S: Simd>(z: Vector<T, S>) -> Vector<T, S> {
     z.lookup(&T::POWERS).add_bits(z.exponent_bits())
 }
 
+/// How often `between` is called.
+pub(crate) const BETWEEN: usize = 5;
+
 /// 2^(magic − MAGIC)·exp(x + low), a normal number, of several registers; magic − MAGIC is an integer, |x| ≤ 2^12 and
-/// |low| ≤ ½ ulp(x).
+/// |low| ≤ ½ ulp(x). `between` is called [`BETWEEN`] times on the way, with the number of the call: there is room for other
+/// work, since each step waits for the one before.
 #[inline(always)]
 pub(crate) fn terms<T: ExpTable, S: Simd, const N: usize>(
     x: [Vector<T, S>; N],
     low: Option<[Vector<T, S>; N]>,
     magic: Vector<T, S>,
+    between: impl FnMut(usize),
 ) -> [Term<T, S>; N] {
-    let [z, q] = quotients(x, low, magic);
+    let [z, q] = quotients(x, low, magic, between);
     each(
         #[inline(always)]
         |i| {
@@ -293,7 +351,7 @@ pub(crate) fn exp<T: ExpTable, S: Simd>(x: Vector<T, S>, low: Option<Vector<T, S
         #[inline(always)]
         |low| [low],
     );
-    let [[z], [q]] = quotients([x], low, Vector::splat(x.s, T::MAGIC));
+    let [[z], [q]] = quotients([x], low, Vector::splat(x.s, T::MAGIC), |_| ());
     let t = z.lookup(&T::TABLE);
     Exp { z, t, w: t * q }
 }

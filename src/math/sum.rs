@@ -13,63 +13,27 @@
 //! for f32, n·2^−102 for f64. f32 rows with more than 2^17 terms have a third word: n·2^−66.
 
 use crate::element::Lane;
-use crate::math::exp::Term;
+use crate::math::exp::{BETWEEN, Term, each};
 use crate::math::word::{Word, fast_two_sum};
 use crate::simd::{Simd, Vector};
-
-/// A finished sum as integers: f32 in units of the second grid and of the third, f64 in units of the first and the second.
-#[derive(Clone, Copy, Default)]
-pub struct Total {
-    coarse: u128,
-    fine: i128,
-}
 
 /// 2^exponent, normal.
 pub(crate) const fn power_of_two(exponent: i64) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
-impl Total {
-    /// The sum without a part of it.
-    #[inline(always)]
-    pub(crate) fn without(self, part: Self) -> Self {
-        Self { coarse: self.coarse.wrapping_sub(part.coarse), fine: self.fine - part.fine }
-    }
-
-    /// A sum of f32 terms without its third word.
-    #[inline(always)]
-    pub(crate) fn shortened(self) -> Self {
-        Self { fine: 0, ..self }
-    }
-
-    /// A sum of f32 terms, off by less than 2^−51 of itself.
-    #[inline(always)]
-    pub(crate) fn to_number(self) -> f64 {
-        const GRID: i64 = f32::LIFT as i64 - 44;
-        // Each part is exact: below 2^53 for rows of up to 2^24.
-        let high = (self.coarse >> 32) as u64 as f64 * power_of_two(GRID + 32);
-        let low = self.coarse as u32 as f64 * power_of_two(GRID);
-        high + (low + self.fine as i64 as f64 * power_of_two(GRID - 22))
-    }
-
-    /// A sum of f64 terms as an unevaluated sum of two, relative error below 2^−95 of the sum, and its head rounded.
-    #[inline(always)]
-    pub(crate) fn to_words(self) -> [f64; 2] {
-        const GRID: i64 = f64::LIFT as i64 - 51;
-        // Both parts of the coarse word are exact: below 2^53 for any row that fits in memory.
-        let high = (self.coarse >> 40) as u64 as f64 * power_of_two(GRID + 40);
-        let low = (self.coarse & 0xff_ffff_ffff) as u64 as f64 * power_of_two(GRID);
-        let rest = self.fine as f64 * power_of_two(GRID - 50);
-        let sum = high + low;
-        let low = (low - (sum - high)) + rest;
-        let head = sum + low;
-        [head, low - (head - sum)]
-    }
-}
-
-/// Running sums, one a lane.
+/// Running sums, one a lane, in which N terms take their turn at a time: the last ones are added in steps while the next
+/// ones are computed.
 #[derive(Clone, Copy)]
-pub struct Sums<T: Lane, S: Simd>([Vector<T, S>; 3]);
+pub struct Sums<T: Lane, S: Simd, const N: usize> {
+    words: [Vector<T, S>; 3],
+    terms: [Term<T, S>; N],
+    /// What the steps have made of the terms so far, and what the first word left out.
+    part: [Vector<T, S>; N],
+    beyond: [Vector<T, S>; N],
+    /// Terms a lane.
+    count: usize,
+}
 
 /// What makes words of terms.
 pub trait Accumulate: Lane {
@@ -83,42 +47,101 @@ pub trait Accumulate: Lane {
     /// Rows with more terms than that have a third word.
     const MANY: usize;
 
-    /// Moves the terms of each lane to its total, or those of all lanes to the one.
-    fn flush<S: Simd>(sums: Sums<Self, S>, terms: usize, totals: &mut [Total])
+    /// Sums of what was flushed, one a lane.
+    type Totals<S: Simd>: Copy;
+
+    /// Nothing flushed yet.
+    fn none<S: Simd>(s: S) -> Self::Totals<S>
+    where
+        Self: Sized;
+    /// Moves `count` terms of each lane to its total; the third word if they are of `many`.
+    fn flush<S: Simd>(totals: &mut Self::Totals<S>, words: [Vector<Self, S>; 3], count: usize, many: bool)
+    where
+        Self: Sized;
+    /// The total of all lanes, in every lane; of the third word if they are of `many`.
+    fn joined<S: Simd>(totals: Self::Totals<S>, many: bool) -> Self::Totals<S>
+    where
+        Self: Sized;
+    /// The totals without a part, in lanes that `factor` has a 1 for and not a 0.
+    fn without<S: Simd>(
+        totals: Self::Totals<S>,
+        part: Self::Totals<S>,
+        factor: Vector<Self, S>,
+    ) -> Self::Totals<S>
+    where
+        Self: Sized;
+    /// The totals without the third word, but for lanes that `factor` has a 1 for and not a 0.
+    fn shortened<S: Simd>(totals: Self::Totals<S>, factor: Vector<Self, S>) -> Self::Totals<S>
     where
         Self: Sized;
 }
 
-impl<T: Accumulate, S: Simd> Sums<T, S> {
-    /// Nothing added yet.
+/// The steps in which terms are added: as many as there are gaps where they are computed, and one after that.
+const STEPS: usize = BETWEEN + 1;
+
+impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
+    /// The first terms, of which no step is done.
     #[inline(always)]
-    pub(crate) fn new(s: S) -> Self {
-        Self([Vector::splat(s, T::zero()); 3])
+    pub(crate) fn new(terms: [Term<T, S>; N]) -> Self {
+        let zero = Vector::splat(terms[0].t.s, T::zero());
+        Self { words: [zero; 3], terms, part: [zero; N], beyond: [zero; N], count: N }
     }
 
-    /// Adds a term, to all three words if it is one of `many`.
+    /// One of the [`STEPS`] in which the terms at hand are added, to all three words if they are of `many`.
     #[inline(always)]
-    pub(crate) fn add(&mut self, Term { t, w, low }: Term<T, S>, many: bool) {
+    pub(crate) fn step(&mut self, n: usize, many: bool) {
         let [first, second, third] = T::ANCHORS;
-        let sum = match low {
-            Some(low) => t + w + low,
-            None => t + w,
-        };
-        let coarse = sum + first;
-        // Exact: nothing that is left out of a term on the grid has more bits than fit.
-        let beyond = t - (coarse - first);
-        // Exact too where the grid took anything, for then the two all but cancel.
-        let mut rest = beyond + w;
-        if let Some(low) = low {
-            rest = rest + low;
+        for i in 0..N {
+            let Term { t, w, low } = self.terms[i];
+            let part = &mut self.part[i];
+            match n {
+                0 => {
+                    *part = t + w;
+                    if let Some(low) = low {
+                        *part = *part + low;
+                    }
+                }
+                1 => *part = *part + first,
+                2 => {
+                    self.words[0] = self.words[0].add_bits(*part);
+                    *part = *part - first;
+                }
+                // Exact: nothing that is left out of a term on the grid has more bits than fit.
+                3 => self.beyond[i] = t - *part,
+                4 => {
+                    // Exact too where the grid took anything, for then the two all but cancel.
+                    *part = self.beyond[i] + w;
+                    if let Some(low) = low {
+                        *part = *part + low;
+                    }
+                }
+                _ => {
+                    let fine = *part + second;
+                    self.words[1] = self.words[1].add_bits(fine);
+                    if T::MANY < usize::MAX && many {
+                        let least = (*part - (fine - second)) + (w - (*part - self.beyond[i])) + third;
+                        self.words[2] = self.words[2].add_bits(least);
+                    }
+                }
+            }
         }
-        let fine = rest + second;
-        self.0[0] = self.0[0].add_bits(coarse);
-        self.0[1] = self.0[1].add_bits(fine);
-        if T::MANY < usize::MAX && many {
-            let least = (rest - (fine - second)) + (w - (rest - beyond)) + third;
-            self.0[2] = self.0[2].add_bits(least);
+    }
+
+    /// The last step, and the terms that come next.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, terms: [Term<T, S>; N], many: bool) {
+        self.step(STEPS - 1, many);
+        self.terms = terms;
+        self.count += N;
+    }
+
+    /// Moves all terms to totals.
+    #[inline(always)]
+    pub(crate) fn finish(mut self, many: bool, totals: &mut T::Totals<S>) {
+        for n in 0..STEPS {
+            self.step(n, many);
         }
+        T::flush(totals, self.words, self.count, many);
     }
 }
 
@@ -129,47 +152,84 @@ impl Accumulate for f32 {
     const MOST: usize = 512;
     const MANY: usize = 1 << 17;
 
+    type Totals<S: Simd> = [[Vector<f64, S>; 2]; 3];
+
     #[inline(always)]
-    fn flush<S: Simd>(sums: Sums<f32, S>, terms: usize, totals: &mut [Total]) {
-        let [coarse, fine, least] = sums.0;
-        let (coarse, fine, least) = (coarse.to_array(), fine.to_array(), least.to_array());
-        let mut zeros = [0; 3];
-        for (zero, anchor) in zeros.iter_mut().zip(Self::ANCHORS) {
-            *zero = anchor.to_bits().wrapping_mul(terms as u32);
-        }
-        if let ([one], ..32) = (&mut *totals, terms) {
-            // So few that 32 bits hold them all.
-            let [mut whole, mut rest] = [0_u32; 2];
-            for lane in 0..16 {
-                whole = whole.wrapping_add(coarse[lane].to_bits());
-                rest = rest.wrapping_add(fine[lane].to_bits());
+    fn none<S: Simd>(s: S) -> Self::Totals<S> {
+        [[Vector::splat(s, 0.0); 2]; 3]
+    }
+
+    #[inline(always)]
+    fn flush<S: Simd>(totals: &mut Self::Totals<S>, words: [Vector<f32, S>; 3], count: usize, many: bool) {
+        let s = words[0].s;
+        for n in 0..3 {
+            if n == 2 && !many {
+                break;
             }
-            let whole = u64::from(whole.wrapping_sub(zeros[0].wrapping_mul(16))) << 22;
-            let rest = i64::from(rest.wrapping_sub(zeros[1].wrapping_mul(16)) as i32);
-            one.coarse += u128::from(whole.wrapping_add(rest as u64));
-            return;
-        }
-        // Without branches, so that it is done for all lanes at once.
-        let (mut sums, mut rests) = ([0_u64; 16], [0_i64; 16]);
-        for lane in 0..16 {
-            let coarse = u64::from(coarse[lane].to_bits().wrapping_sub(zeros[0]));
-            let fine = i64::from(fine[lane].to_bits().wrapping_sub(zeros[1]) as i32);
-            sums[lane] = (coarse << 22).wrapping_add(fine as u64);
-            rests[lane] = i64::from(least[lane].to_bits().wrapping_sub(zeros[2]) as i32);
-        }
-        match totals {
-            [one] => {
-                one.coarse += u128::from(sums.iter().fold(0, |sum: u64, &lane| sum.wrapping_add(lane)));
-                one.fine += i128::from(rests.iter().fold(0, |sum: i64, &lane| sum.wrapping_add(lane)));
-            }
-            each => {
-                for (lane, total) in each[..16].iter_mut().enumerate() {
-                    total.coarse += u128::from(sums[lane]);
-                    total.fine += i128::from(rests[lane]);
-                }
+            // What has either sign is made positive for the conversion.
+            let middle: u32 = if n == 0 { 0 } else { 1 << 31 };
+            let zero = Self::ANCHORS[n].to_bits().wrapping_mul(count as u32).wrapping_sub(middle);
+            let integers =
+                words[n].add_bits(Vector::splat(s, f32::from_bits(zero.wrapping_neg()))).integers();
+            for (total, integer) in totals[n].iter_mut().zip(integers) {
+                *total = *total + (integer - f64::from(middle));
             }
         }
     }
+
+    #[inline(always)]
+    fn joined<S: Simd>(totals: Self::Totals<S>, many: bool) -> Self::Totals<S> {
+        let mut totals = totals;
+        for (n, halves) in totals.iter_mut().enumerate() {
+            if n == 2 && !many {
+                break;
+            }
+            let mut sum = halves[0] + halves[1];
+            // Integers below 2^53, so exact.
+            for distance in [4, 2, 1] {
+                sum = sum + Vector::load(sum.s, &f64::rotated(sum.to_array(), distance));
+            }
+            *halves = [sum; 2];
+        }
+        totals
+    }
+
+    #[inline(always)]
+    fn without<S: Simd>(
+        totals: Self::Totals<S>,
+        part: Self::Totals<S>,
+        factor: Vector<f32, S>,
+    ) -> Self::Totals<S> {
+        let (mut totals, factor) = (totals, factor.widen());
+        for (halves, part) in totals.iter_mut().zip(part) {
+            for i in 0..2 {
+                halves[i] = halves[i] - part[i] * factor[i];
+            }
+        }
+        totals
+    }
+
+    #[inline(always)]
+    fn shortened<S: Simd>(totals: Self::Totals<S>, factor: Vector<f32, S>) -> Self::Totals<S> {
+        let [coarse, fine, least] = totals;
+        let factor = factor.widen();
+        [coarse, fine, [least[0] * factor[0], least[1] * factor[1]]]
+    }
+}
+
+/// The sums of f32 terms, off by less than 2^−51 of themselves.
+#[inline(always)]
+pub(crate) fn numbers<S: Simd>(totals: [[Vector<f64, S>; 2]; 3]) -> [Vector<f64, S>; 2] {
+    const GRID: i64 = f32::LIFT as i64 - 44;
+    let [coarse, fine, least] = totals;
+    each(
+        #[inline(always)]
+        |i| {
+            // Each product is exact, the first below 2^53 units for rows of up to 2^28 elements.
+            let low = fine[i] * power_of_two(GRID) + least[i] * power_of_two(GRID - 22);
+            coarse[i] * power_of_two(GRID + 22) + low
+        },
+    )
 }
 
 impl Accumulate for f64 {
@@ -178,20 +238,79 @@ impl Accumulate for f64 {
     const MOST: usize = 2048;
     const MANY: usize = usize::MAX;
 
+    type Totals<S: Simd> = [Total; 8];
+
     #[inline(always)]
-    fn flush<S: Simd>(sums: Sums<f64, S>, terms: usize, totals: &mut [Total]) {
-        let [coarse, fine, _] = sums.0;
+    fn none<S: Simd>(_: S) -> Self::Totals<S> {
+        [Total::default(); 8]
+    }
+
+    #[inline(always)]
+    fn flush<S: Simd>(totals: &mut Self::Totals<S>, words: [Vector<f64, S>; 3], count: usize, _: bool) {
+        let [coarse, fine, _] = words;
         let (coarse, fine) = (coarse.to_array(), fine.to_array());
         let mut zeros = [0; 2];
         for (zero, anchor) in zeros.iter_mut().zip(Self::ANCHORS) {
-            *zero = anchor.to_bits().wrapping_mul(terms as u64);
+            *zero = anchor.to_bits().wrapping_mul(count as u64);
         }
-        let across = totals.len() == 1;
-        for lane in 0..8 {
-            let total = &mut totals[if across { 0 } else { lane }];
+        for (lane, total) in totals.iter_mut().enumerate() {
             total.coarse += u128::from(coarse[lane].to_bits().wrapping_sub(zeros[0]));
             total.fine += i128::from(fine[lane].to_bits().wrapping_sub(zeros[1]) as i64);
         }
+    }
+
+    #[inline(always)]
+    fn joined<S: Simd>(totals: Self::Totals<S>, _: bool) -> Self::Totals<S> {
+        let mut all = Total::default();
+        for total in totals {
+            all.coarse += total.coarse;
+            all.fine += total.fine;
+        }
+        [all; 8]
+    }
+
+    #[inline(always)]
+    fn without<S: Simd>(
+        totals: Self::Totals<S>,
+        part: Self::Totals<S>,
+        factor: Vector<f64, S>,
+    ) -> Self::Totals<S> {
+        let mut totals = totals;
+        for ((total, part), factor) in totals.iter_mut().zip(part).zip(factor.to_array()) {
+            if factor == 1.0 {
+                total.coarse = total.coarse.wrapping_sub(part.coarse);
+                total.fine -= part.fine;
+            }
+        }
+        totals
+    }
+
+    #[inline(always)]
+    fn shortened<S: Simd>(totals: Self::Totals<S>, _: Vector<f64, S>) -> Self::Totals<S> {
+        totals
+    }
+}
+
+/// A finished sum of f64 terms as integers, in units of the first grid and of the second.
+#[derive(Clone, Copy, Default)]
+pub struct Total {
+    coarse: u128,
+    fine: i128,
+}
+
+impl Total {
+    /// The sum as an unevaluated sum of two, relative error below 2^−95 of the sum, and its head rounded.
+    #[inline(always)]
+    pub(crate) fn to_words(self) -> [f64; 2] {
+        const GRID: i64 = f64::LIFT as i64 - 51;
+        // Both parts of the coarse word are exact: below 2^53 for any row that fits in memory.
+        let high = (self.coarse >> 40) as u64 as f64 * power_of_two(GRID + 40);
+        let low = (self.coarse & 0xff_ffff_ffff) as u64 as f64 * power_of_two(GRID);
+        let rest = self.fine as f64 * power_of_two(GRID - 50);
+        let sum = high + low;
+        let low = (low - (sum - high)) + rest;
+        let head = sum + low;
+        [head, low - (head - sum)]
     }
 }
 

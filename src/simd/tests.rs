@@ -227,6 +227,34 @@ macro_rules! suite {
         }
 
         #[derive(Clone, Copy)]
+        struct Square;
+        impl Op for Square {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) {
+                square(s);
+            }
+        }
+
+        #[inline(always)]
+        fn square<S: Lanes<$t>>(s: S) {
+            let number = |r: usize, c: usize| (r * LANES + c) as $t;
+            let rows: [[$t; LANES]; 16] = core::array::from_fn(|r| core::array::from_fn(|c| number(r, c)));
+            let mut registers = [s.splat(0.0); 16];
+            for (register, row) in registers.iter_mut().zip(&rows) {
+                *register = s.load(row);
+            }
+            for (c, column) in s.transpose(registers).into_iter().enumerate().take(LANES) {
+                equal("transpose", s, column, core::array::from_fn(|r| number(r, c)), [rows[c]; 3]);
+            }
+        }
+
+        #[test]
+        fn squares() {
+            on_every_backend(Square);
+        }
+
+        #[derive(Clone, Copy)]
         struct Powers;
         impl Op for Powers {
             type Output = ();
@@ -370,6 +398,34 @@ mod single {
     #[test]
     fn emulated_multiply_add() {
         fuse(|a, b, c| fused_f32(f32x16::new(a), f32x16::new(b), f32x16::new(c)).to_array());
+    }
+
+    #[derive(Clone, Copy)]
+    struct Integers;
+    impl Op for Integers {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let mut random = Random(4);
+            for round in 0..1000 {
+                let lanes: [f32; LANES] = core::array::from_fn(|i| match (round, i) {
+                    (0, 0) => f32::from_bits(0),
+                    (0, 1) => f32::from_bits(u32::MAX),
+                    _ => any_bits(&mut random),
+                });
+                let [low, high] = s.integers(Lanes::<f32>::load(s, &lanes));
+                for (half, v) in [low, high].into_iter().enumerate() {
+                    let mut wide = [0.0; 8];
+                    Lanes::<f64>::store(s, v, &mut wide);
+                    assert_eq!(wide, core::array::from_fn(|i| f64::from(lanes[8 * half + i].to_bits())));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_as_integers() {
+        on_every_backend(Integers);
     }
 }
 

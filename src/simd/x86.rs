@@ -113,11 +113,30 @@ impl Lanes<f32> for Avx512 {
         self.avx512f._mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
     }
     #[inline(always)]
-    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let even = cast([0_u32, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30]);
-        let odd = cast([1_u32, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31]);
+    fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
         let f = self.avx512f;
-        [f._mm512_permutex2var_ps(a, even, b), f._mm512_permutex2var_ps(a, odd, b)]
+        let mut transposed = square;
+        for column in 0..4 {
+            // Of four rows, what is in this column of each quarter.
+            let mut quads = [square[0]; 4];
+            for (quad, rows) in quads.iter_mut().zip(square.as_chunks::<4>().0) {
+                let [a, b] = if column < 2 {
+                    [f._mm512_unpacklo_ps(rows[0], rows[1]), f._mm512_unpacklo_ps(rows[2], rows[3])]
+                } else {
+                    [f._mm512_unpackhi_ps(rows[0], rows[1]), f._mm512_unpackhi_ps(rows[2], rows[3])]
+                };
+                *quad = cast(if column % 2 == 0 {
+                    f._mm512_unpacklo_pd(cast(a), cast(b))
+                } else {
+                    f._mm512_unpackhi_pd(cast(a), cast(b))
+                });
+            }
+            let columns = quarters(self, cast(quads));
+            for (quarter, v) in columns.into_iter().enumerate() {
+                transposed[4 * quarter + column] = cast(v);
+            }
+        }
+        transposed
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -158,6 +177,20 @@ impl Lanes<f32> for Avx512 {
     fn store_partial(self, v: Self::V, to: &mut [f32]) {
         pulp::Simd::partial_store_f32s(self, to, cast(v));
     }
+}
+
+/// Quarter c of register r becomes quarter r of register c.
+#[inline(always)]
+fn quarters(s: Avx512, v: [__m512d; 4]) -> [__m512d; 4] {
+    let f = s.avx512f;
+    let [a, b] = [f._mm512_shuffle_f64x2::<0x88>(v[0], v[1]), f._mm512_shuffle_f64x2::<0x88>(v[2], v[3])];
+    let [c, d] = [f._mm512_shuffle_f64x2::<0xdd>(v[0], v[1]), f._mm512_shuffle_f64x2::<0xdd>(v[2], v[3])];
+    [
+        f._mm512_shuffle_f64x2::<0x88>(a, b),
+        f._mm512_shuffle_f64x2::<0x88>(c, d),
+        f._mm512_shuffle_f64x2::<0xdd>(a, b),
+        f._mm512_shuffle_f64x2::<0xdd>(c, d),
+    ]
 }
 
 impl Lanes<f64> for Avx512 {
@@ -252,11 +285,24 @@ impl Lanes<f64> for Avx512 {
         self.avx512f._mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b)
     }
     #[inline(always)]
-    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let even = cast([0_u64, 2, 4, 6, 8, 10, 12, 14]);
-        let odd = cast([1_u64, 3, 5, 7, 9, 11, 13, 15]);
+    fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
         let f = self.avx512f;
-        [f._mm512_permutex2var_pd(a, even, b), f._mm512_permutex2var_pd(a, odd, b)]
+        let mut transposed = square;
+        for column in 0..2 {
+            // Of two rows, what is in this column of each quarter.
+            let mut pairs = [square[0]; 4];
+            for (pair, rows) in pairs.iter_mut().zip(square.as_chunks::<2>().0) {
+                *pair = if column == 0 {
+                    f._mm512_unpacklo_pd(rows[0], rows[1])
+                } else {
+                    f._mm512_unpackhi_pd(rows[0], rows[1])
+                };
+            }
+            for (quarter, v) in quarters(self, pairs).into_iter().enumerate() {
+                transposed[2 * quarter + column] = v;
+            }
+        }
+        transposed
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -301,6 +347,7 @@ impl Lanes<f64> for Avx512 {
 
 impl Simd for Avx512 {
     const ROOMY: bool = true;
+    const SPLIT: bool = true;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
@@ -310,6 +357,12 @@ impl Simd for Avx512 {
         let f = self.avx512f;
         let [low, high]: [__m256; 2] = cast(v);
         [f._mm512_cvtps_pd(low), f._mm512_cvtps_pd(high)]
+    }
+    #[inline(always)]
+    fn integers(self, v: __m512) -> [__m512d; 2] {
+        let f = self.avx512f;
+        let [low, high]: [__m256i; 2] = cast(v);
+        [f._mm512_cvtepu32_pd(low), f._mm512_cvtepu32_pd(high)]
     }
     #[inline(always)]
     fn exponent(self, v: __m512d) -> __m512d {
@@ -428,18 +481,6 @@ impl Lanes<f32> for Avx2 {
     fn unordered(self, a: Self::V, b: Self::V) -> Self::M {
         let avx = self.avx;
         [avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], b[1])]
-    }
-    #[inline(always)]
-    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        // Within 128 bits; what is in the middle then changes places.
-        let mut split = [a; 2];
-        for (i, v) in [a, b].into_iter().enumerate() {
-            let even = self.avx._mm256_shuffle_ps::<0b10_00_10_00>(v[0], v[1]);
-            let odd = self.avx._mm256_shuffle_ps::<0b11_01_11_01>(v[0], v[1]);
-            split[0][i] = cast(self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(cast(even)));
-            split[1][i] = cast(self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(cast(odd)));
-        }
-        split
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -582,17 +623,6 @@ impl Lanes<f64> for Avx2 {
         [avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[1], b[1])]
     }
     #[inline(always)]
-    fn unzip(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let mut split = [a; 2];
-        for (i, v) in [a, b].into_iter().enumerate() {
-            let even = self.avx._mm256_unpacklo_pd(v[0], v[1]);
-            let odd = self.avx._mm256_unpackhi_pd(v[0], v[1]);
-            split[0][i] = self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(even);
-            split[1][i] = self.avx2._mm256_permute4x64_pd::<0b11_01_10_00>(odd);
-        }
-        split
-    }
-    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         [self.avx._mm256_blendv_pd(no[0], yes[0], m[0]), self.avx._mm256_blendv_pd(no[1], yes[1], m[1])]
     }
@@ -615,6 +645,7 @@ impl Lanes<f64> for Avx2 {
 }
 
 impl Simd for Avx2 {
+    const SPLIT: bool = true;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
@@ -627,6 +658,18 @@ impl Simd for Avx2 {
             [f._mm256_cvtps_pd(quarters[0]), f._mm256_cvtps_pd(quarters[1])],
             [f._mm256_cvtps_pd(quarters[2]), f._mm256_cvtps_pd(quarters[3])],
         ]
+    }
+    #[inline(always)]
+    fn integers(self, v: [__m256; 2]) -> [[__m256d; 2]; 2] {
+        // In the low word of 2^52, which is then subtracted.
+        let anchor = self.avx._mm256_set1_pd(4_503_599_627_370_496.0);
+        let quarters: [__m128i; 4] = cast(v);
+        let mut wide = [anchor; 4];
+        for (wide, quarter) in wide.iter_mut().zip(quarters) {
+            let bits = self.avx._mm256_or_pd(cast(self.avx2._mm256_cvtepu32_epi64(quarter)), anchor);
+            *wide = self.avx._mm256_sub_pd(bits, anchor);
+        }
+        [[wide[0], wide[1]], [wide[2], wide[3]]]
     }
     #[inline(always)]
     fn exponent(self, v: [__m256d; 2]) -> [__m256d; 2] {
