@@ -184,8 +184,11 @@ impl Source {
         match index - TAILS - 1 {
             0 => self.finish("edges alone", edges.len(), 1, edges, rng),
             1 => {
-                let raw = edges.iter().flat_map(|&e| [e, 0.0]).collect();
-                self.finish("edges beside 0", edges.len(), 2, raw, rng)
+                let mut raw: Vec<f64> = edges.iter().flat_map(|&e| [e, 0.0]).collect();
+                // Next to multiples of ln2/8 exponentials have more digits than a sum keeps: of two equal ones the other
+                // may look the smaller.
+                raw.extend((-128..128).flat_map(|k| [f64::from(k) * std::f64::consts::LN_2 / 8.0; 2]));
+                self.finish("edges beside 0, equal pairs", raw.len() / 2, 2, raw, rng)
             }
             2 => {
                 let raw = edges.iter().flat_map(|&e| [e, rng.pick(&edges), rng.normal()]).collect();
