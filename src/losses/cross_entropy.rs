@@ -887,8 +887,8 @@ operations! {
     ///
     /// # Special values
     /// A NaN in a row, +∞, or a row of only −∞ gives NaN; a row of the ignored class 0, whatever it holds.
-    /// A logit of −∞ with a share of 0 contributes 0; with another share the loss is +∞. With a softcap infinite logits
-    /// are ±c.
+    /// A logit of −∞ with a share of 0 contributes 0; with another share, also one that label smoothing gives it, the
+    /// loss is +∞, whatever else is added. With a softcap infinite logits are ±c.
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::Class`] with the row for a class that does not exist, [`Error::Combination`] for
@@ -925,8 +925,9 @@ operations! {
     /// weight or an upstream gradient is by itself too small for the type or nearly too large, but not their product.
     ///
     /// # Special values
-    /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. An upstream
-    /// gradient that is not finite gives a NaN row, but 0 where the derivative is 0.
+    /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. Where the loss is +∞
+    /// the gradient is the formula's all the same, with p = 0 at a logit of −∞, as in PyTorch: finite, and −v_i·g there.
+    /// An upstream gradient that is not finite gives a NaN row, but 0 where the derivative is 0.
     ///
     /// # Errors
     /// Those of [`cross_entropy`](crate::cross_entropy).
