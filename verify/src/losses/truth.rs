@@ -112,6 +112,8 @@ impl Case {
             (true, Some(_), Some((z, _))) => z.abs().add(&z_top.abs()).div(&temperature).mul_pow2(-6),
             _ => R::zero(),
         };
+        // And the exponentials with it, as a share of theirs.
+        let stretch = (0..n).fold(R::zero(), |most, i| most.max(&slack(i))).mul_pow2(1).add(&R::one());
         // v_j, and its size.
         let smoothing = real::<R>(if plain { setting.smoothing } else { 0.0 });
         let kept = R::one().sub(&smoothing);
@@ -198,7 +200,7 @@ impl Case {
                 (p.mul(&all.add(&pull)).sub(v), p.mul(&all.add(&pull_size)).add(&v.abs()))
             };
             let slope = z[i].as_ref().map_or_else(R::one, |(_, slope)| slope.clone()).div(&temperature);
-            results.grad(0, &d.mul(&slope), &measure.mul(&slope), g);
+            results.grad(0, &d.mul(&slope), &measure.mul(&slope).mul(&stretch), g);
         }
     }
 
