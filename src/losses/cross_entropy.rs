@@ -925,7 +925,7 @@ operations! {
     /// |g|·(p_i·V + v_i)·dz_i/dx_i, or, at a single maximum, of |g|·(V·(1 − p_i) + Σ_{j≠i} v_j): of what 1 − p is, not
     /// of 1. To V comes |2ζ·r|·(|max z| + log Σ exp(z_j − max z)). Also where a probability, the slope of the softcap, a
     /// weight or an upstream gradient is by itself too small for the type or nearly too large, but not their product. With
-    /// a softcap 1 + 2^−4·max |z| times as much, which is 1 or little more but for a temperature far below 1.
+    /// a softcap 1 + 2^−7·max |z| times as much, which is 1 or little more but for a temperature far below 1.
     ///
     /// # Special values
     /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. Where the loss is +∞

@@ -113,7 +113,7 @@ impl Case {
             _ => R::zero(),
         };
         // And the exponentials with it, as a share of theirs.
-        let stretch = (0..n).fold(R::zero(), |most, i| most.max(&slack(i))).mul_pow2(1).add(&R::one());
+        let stretch = (0..n).fold(R::zero(), |most, i| most.max(&slack(i))).mul_pow2(-2).add(&R::one());
         // v_j, and its size.
         let smoothing = real::<R>(if plain { setting.smoothing } else { 0.0 });
         let kept = R::one().sub(&smoothing);
