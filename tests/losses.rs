@@ -265,6 +265,11 @@ fn no_factor_underflows_whose_product_is_a_number() {
     let options = CrossEntropyOptions::new().softcap(5.0);
     let (_, grad) = row(&[-2644.0, 15.0, 29.0], Target::Classes(&[1]), &options, 6e198);
     digits(&grad, &[2.702_331_218_094_073_3e-265, -2.996_333_327_824_149_7e196, 1.113_432_001_166_657_7e194]);
+    let options = CrossEntropyOptions::new().softcap(50.0).temperature(3.0).z_loss(1.0 / 64.0);
+    let (loss, grad) =
+        row(&[-25804.0, 2453.0, 3.5], Target::Probabilities(&[0.0, 0.0, 1.0]), &options, -1.5e200);
+    digits(&[loss], &[19.842_179_887_475_240_6]);
+    digits(&grad, &[-5.562_068_949_855_481e-263, -7.415_440_853_934_537e157, 4.975_578_410_361_474_4e199]);
     let options = CrossEntropyOptions::new().softcap(30.0).temperature(3.0);
     let (_, grad) = row(&[10740.0, 10000.0], Target::Classes(&[1]), &options, 1.5e200);
     digits(&grad, &[1.109_560_422_527_386_6e-111, -2.953_557_280_266_100_2e-90]);
@@ -413,6 +418,132 @@ fn special_values_follow_the_contract() {
     // A target that is not a number.
     let (loss, grad) = row(&[0.0, 1.0], Target::Probabilities(&[nan, 0.5]), &options, 1.0);
     assert!(loss.is_nan() && grad.iter().all(|g| g.is_nan()));
+}
+
+/// A class that cannot be: the loss is +∞ whatever is added to it, the gradient that of the formula.
+fn impossible_classes<T: Element>() {
+    let number = |v: f64| T::from(v).unwrap();
+    let n = 37;
+    for at in [0, 1, 17, 36] {
+        let mut x = vec![0.0; n];
+        x[at] = f64::NEG_INFINITY;
+        let x: Vec<T> = narrow(&x);
+        for (smoothing, z_loss, class) in
+            [(0.0, 0.0, at), (0.25, 0.0, at), (0.25, 0.0, 5), (0.0, 0.5, at), (0.25, 0.5, at), (1.0, 0.5, 5)]
+        {
+            let options =
+                CrossEntropyOptions::new().label_smoothing(number(smoothing)).z_loss(number(z_loss));
+            let (loss, grad) = row(&x, Target::Classes(&[class]), &options, T::one());
+            assert_eq!(loss, T::infinity(), "{at} {smoothing} {z_loss} {class}");
+            let (others, share) =
+                ((n - 1) as f64, |i| smoothing / n as f64 + if i == class { 1.0 - smoothing } else { 0.0 });
+            let pull = 2.0 * z_loss * others.ln();
+            let want: Vec<f64> =
+                (0..n).map(|i| if i == at { 0.0 } else { (1.0 + pull) / others } - share(i)).collect();
+            close(&grad, &want, "the gradient beside an infinite loss");
+        }
+        let mut q = vec![0.5 / (n - 1) as f64; n];
+        q[at] = 0.5;
+        let (q, layout): (Vec<T>, _) = (narrow(&q), Layout::rows(1, n).unwrap());
+        let options = CrossEntropyOptions::new();
+        assert_eq!(row(&x, Target::Probabilities(&q), &options, T::one()).0, T::infinity());
+        for kernels in all_backends() {
+            let mut loss = [T::zero()];
+            kernels.kl_div(&x, &q, number(2.0), layout, &mut loss).unwrap();
+            assert_eq!(loss, [T::infinity()]);
+        }
+    }
+}
+
+#[test]
+fn an_impossible_class_has_an_infinite_loss_and_a_gradient() {
+    impossible_classes::<f32>();
+    impossible_classes::<f64>();
+}
+
+/// Losses and gradients of one row by every backend, with the same bits.
+fn metric<T: Element>(rows: &[&[T]], margin: f64) -> (T, Vec<Vec<T>>) {
+    let layout = Layout::rows(1, rows[0].len()).unwrap();
+    let (guard, margin) = (Some(NormGuard::default()), T::from(margin).unwrap());
+    let mut found: Option<(T, Vec<Vec<T>>)> = None;
+    for kernels in all_backends() {
+        let (mut loss, mut grads) = ([T::nan()], vec![vec![T::nan(); rows[0].len()]; rows.len()]);
+        let g = [T::one()];
+        match (rows, &mut grads[..]) {
+            (&[x, y], [a, b]) => kernels
+                .cosine_embedding_with_grad(x, y, &[true], margin, guard, &g, layout, &mut loss, [a, b])
+                .unwrap(),
+            (&[x, y, z], [a, b, c]) => kernels
+                .triplet_margin_with_grad(x, y, z, margin, guard, &g, layout, &mut loss, [a, b, c])
+                .unwrap(),
+            _ => unreachable!("two rows or three"),
+        }
+        let result = (loss[0], grads);
+        assert!(found.is_none() || found.as_ref() == Some(&result), "{result:?}");
+        found = Some(result);
+    }
+    found.unwrap()
+}
+
+/// Whether each number is within 2 ULP of what is due.
+fn near<T: Element>(got: &[T], want: &[f64]) {
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        let off = (got.to_f64().unwrap() - want).abs();
+        assert!(off <= 2.0 * T::epsilon().to_f64().unwrap() * want.abs(), "{got:e} for {want:e}");
+    }
+}
+
+/// What is due was computed with 120 digits.
+#[test]
+fn nearly_parallel_rows_have_their_digits() {
+    // The smallest angle there is between two rows of integers: their determinant is −1.
+    let (a, b) = (2.0_f64.powi(53), 2.0_f64.powi(24) as f32);
+    let (x, y) = ([a - 1.0, a - 2.0], [a - 2.0, a - 3.0]);
+    let (loss, grads) = metric(&[&x, &y], 0.0);
+    near(&[loss], &[1.899_113_549_151_961_4e-65]);
+    near(&grads[0], &[-3.421_138_828_918_012_3e-49, 3.421_138_828_918_012_7e-49]);
+    near(&grads[1], &[3.421_138_828_918_012_7e-49, -3.421_138_828_918_013e-49]);
+    let (loss, grads) = metric(&[&[b - 1.0, b - 2.0], &[b - 2.0, b - 3.0]], 0.0);
+    near(&[loss], &[1.577_722_562_758_634_3e-30]);
+    near(&grads[0], &[-5.293_957_498_061_498e-23, 5.293_957_813_605_992e-23]);
+    near(&grads[1], &[5.293_957_813_605_992e-23, -5.293_958_129_150_523e-23]);
+    // Elements of very different size.
+    let (loss, grads) = metric(&[&[3.0, 2.0_f64.powi(-400)], &[7.0, 2.0_f64.powi(-401)]], 0.0);
+    near(&[loss], &[5.143_517_984_165_854e-243]);
+    near(&grads[0], &[-4.364_197_077_474_058e-243, 3.380_834_211_376_389e-122]);
+    near(&grads[1], &[4.007_936_091_557_808e-244, -1.448_928_947_732_738_1e-122]);
+    // Of triplets the distance is tiny, but not the direction.
+    let [x, y] = [x, y].map(|row| [row[0], row[1], 0.0]);
+    let (loss, grads) = metric(&[&x, &y, &[0.0, 0.0, 1.0]], 2.0);
+    near(&[loss], &[0.585_786_437_626_904_95]);
+    near(&grads[0], &[-5.551_115_123_125_783_3e-17, 5.551_115_123_125_784e-17, 5.551_115_123_125_784e-17]);
+    near(&grads[1], &[5.551_115_123_125_784e-17, -5.551_115_123_125_785e-17, 0.0]);
+    let (x, y) = ([b - 1.0, b - 2.0, 0.0], [b - 2.0, b - 3.0, 0.0]);
+    let (_, grads) = metric(&[&x, &y, &[0.0, 0.0, 1.0]], 2.0);
+    near(&grads[0], &[-2.980_232_416_405_220_5e-8, 2.980_232_594_040_936_2e-8, 2.980_232_505_223_08e-8]);
+    near(&grads[1], &[2.980_232_594_040_936_2e-8, -2.980_232_771_676_673e-8, 0.0]);
+}
+
+#[test]
+fn parallel_rows_are_at_no_distance() {
+    fn check<T: Element>() {
+        let mut next = noise(11);
+        for len in [1, 2, 3, 8, 33, 100] {
+            let x: Vec<f64> = (0..len).map(|_| (next() * 2000.0).round()).collect();
+            let row = |by: f64| -> Vec<T> { narrow(&x.iter().map(|x| x * by).collect::<Vec<f64>>()) };
+            let (x, y, z) = (row(1.0), row(3.0), row(-7.0));
+            let (loss, grads) = metric(&[&x, &y], 0.0);
+            assert!(loss.is_zero() && grads.iter().flatten().all(|g| g.is_zero()), "{loss:e} {grads:?}");
+            // At the opposite the distance is 2, and no gradient is left but of what rounding makes of it.
+            let (loss, grads) = metric(&[&x, &y, &z], 3.0);
+            near(&[loss], &[1.0]);
+            let size = x.iter().fold(T::zero(), |m, x| m.max(x.abs()));
+            assert!(grads.iter().flatten().all(|&g| g.abs() * size < T::epsilon()), "{grads:?}");
+        }
+    }
+    check::<f32>();
+    check::<f64>();
 }
 
 #[test]

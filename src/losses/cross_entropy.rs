@@ -33,7 +33,8 @@
 //!
 //! # Error
 //! Of the value: half an ULP, and 2^−37 (f64: 2^−57) of the sum of its terms' magnitudes. Of the gradient: half an
-//! ULP, and 2^−40 (2^−60) of M_i = p_i·V + v_i, or V·(1 − p_i) + Σ_{j≠i} v_j at the maximum. `verify` measures it.
+//! ULP, and 2^−40 (2^−60) of M_i = p_i·V + v_i, or V·(1 − p_i) + Σ_{j≠i} v_j at the maximum. A softcap costs 2^−40
+//! (2^−60) of z as well: so much of max |z| in the value's terms, and as a share of p. `verify` measures it.
 
 use super::row::Row;
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
@@ -882,13 +883,14 @@ operations! {
     /// # Accuracy
     /// At most 1 ULP, 1.5 with class weights, wherever the terms do not cancel, which takes a negative share, or a
     /// z-loss where L is near 0; then 1 ULP of the sum of their magnitudes (of the z-loss:
-    /// ζ·r·(|max z| + log Σ exp(z_j − max z))²). A row whose class is certain to 10⁻³⁰⁰ has the loss 10⁻³⁰⁰, and the
-    /// right digits of it. The same bits on every backend and for every layout.
+    /// ζ·r·(|max z| + log Σ exp(z_j − max z))²; with a softcap 2^−6·Σ v_j·(|z_j| + |max z|) more). A row whose class is
+    /// certain to 10⁻³⁰⁰ has the loss 10⁻³⁰⁰, and the right digits of it. The same bits on every backend and for every
+    /// layout.
     ///
     /// # Special values
     /// A NaN in a row, +∞, or a row of only −∞ gives NaN; a row of the ignored class 0, whatever it holds.
-    /// A logit of −∞ with a share of 0 contributes 0; with another share the loss is +∞. With a softcap infinite logits
-    /// are ±c.
+    /// A logit of −∞ with a share of 0 contributes 0; with another share, also one that label smoothing gives it, the
+    /// loss is +∞, whatever else is added. With a softcap infinite logits are ±c.
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::Class`] with the row for a class that does not exist, [`Error::Combination`] for
@@ -922,11 +924,13 @@ operations! {
     /// The losses are those of [`cross_entropy`](crate::cross_entropy). The gradient: at most 4 ULP of
     /// |g|·(p_i·V + v_i)·dz_i/dx_i, or, at a single maximum, of |g|·(V·(1 − p_i) + Σ_{j≠i} v_j): of what 1 − p is, not
     /// of 1. To V comes |2ζ·r|·(|max z| + log Σ exp(z_j − max z)). Also where a probability, the slope of the softcap, a
-    /// weight or an upstream gradient is by itself too small for the type or nearly too large, but not their product.
+    /// weight or an upstream gradient is by itself too small for the type or nearly too large, but not their product. With
+    /// a softcap 1 + 2^−7·max |z| times as much, which is 1 or little more but for a temperature far below 1.
     ///
     /// # Special values
-    /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. An upstream
-    /// gradient that is not finite gives a NaN row, but 0 where the derivative is 0.
+    /// As [`cross_entropy`](crate::cross_entropy): gradients of NaN rows are NaN, of ignored rows 0. Where the loss is +∞
+    /// the gradient is the formula's all the same, with p = 0 at a logit of −∞, as in PyTorch: finite, and −v_i·g there.
+    /// An upstream gradient that is not finite gives a NaN row, but 0 where the derivative is 0.
     ///
     /// # Errors
     /// Those of [`cross_entropy`](crate::cross_entropy).

@@ -7,13 +7,14 @@
 //! * triplet: max(0, ‖u_a − u_p‖ − ‖u_a − u_n‖ + margin), whose gradient in u_a is
 //!   (u_a − u_p)/‖u_a − u_p‖ − (u_a − u_n)/‖u_a − u_n‖, 0 for a distance of 0;
 //! * cosine embedding: 1 − u₁·u₂ for a pair that belongs together, else max(0, u₁·u₂ − margin). Where both rows
-//!   have length 1 the former is ½‖u₁ − u₂‖², and its gradient that of u₂ − u₁: nothing cancels.
+//!   have length 1 the former is ½‖u₁ − u₂‖², and its gradient that of u₂ − u₁: nothing cancels, since differences of
+//!   unit rows have their digits (`unit.rs`).
 //!
 //! # Error
 //! All in registers of twice the precision, rounded once.
 
 use super::row::Row;
-use super::unit::{Unit, finite};
+use super::unit::{Difference, Unit, finite};
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::operations;
 use crate::element::Lane;
@@ -80,21 +81,10 @@ impl<T: Element + WideElement> Triplets<'_, T> {
             self.losses[row] = <T as Lane>::NAN;
             return fill(place, &mut self.gradient, <T as Lane>::NAN);
         };
-        // Rows that a guard leaves short count in units of their size, so that squares stay in range.
-        let in_near = anchor.size.max(positive.size);
-        let in_far = anchor.size.max(negative.size);
-        let [near, far] = sums(
-            s,
-            place.steps::<T>(),
-            #[inline(always)]
-            |j| {
-                let near = anchor.load_in(s, a, j, in_near) - positive.load_in(s, p, j, in_near);
-                let far = anchor.load_in(s, a, j, in_far) - negative.load_in(s, n, j, in_far);
-                [near * near, far * far]
-            },
-        );
-        let (near, far) = (near.sqrt(), far.sqrt());
-        let distances = Extended::scaled(near, in_near) - Extended::scaled(far, in_far);
+        let to_positive = Difference::of(s, (a, anchor), (p, positive));
+        let to_negative = Difference::of(s, (a, anchor), (n, negative));
+        let (near, far) = (to_positive.square.sqrt(), to_negative.square.sqrt());
+        let distances = Extended::scaled(near, to_positive.unit) - Extended::scaled(far, to_negative.unit);
         let (loss, active) = number(distances + Extended::splat(s, self.margin));
         self.losses[row] = if active { loss } else { T::zero() };
         if !active {
@@ -103,23 +93,16 @@ impl<T: Element + WideElement> Triplets<'_, T> {
         let Some((upstream, grads)) = &mut self.gradient else { return };
         let (near, far) = (reciprocal(s, near), reciprocal(s, far));
         let zero = Wide::zero(s);
-        // Of each: (u − v)·near − (u − w)·far, with the rows v and w and their factors.
-        let parts = [([1, 2], [near, far]), ([0, 0], [near, zero]), ([0, 0], [zero, far])];
-        let rows = [(a, anchor), (p, positive), (n, negative)];
-        for (k, grad) in grads.iter_mut().enumerate() {
-            let ((x, unit), ([v, w], [near, far])) = (rows[k], parts[k]);
+        // What the two differences are multiplied with.
+        let rows = [(a, anchor, near, -far), (p, positive, -near, zero), (n, negative, zero, far)];
+        for (grad, (x, unit, near, far)) in grads.iter_mut().zip(rows) {
             unit.back(
                 s,
                 x,
                 finite(s, upstream[row]),
                 grad,
                 #[inline(always)]
-                |j| {
-                    let ((of_v, v), (of_w, w)) = (rows[v], rows[w]);
-                    let from_v = unit.load_in(s, x, j, in_near) - v.load_in(s, of_v, j, in_near);
-                    let from_w = unit.load_in(s, x, j, in_far) - w.load_in(s, of_w, j, in_far);
-                    from_v * near - from_w * far
-                },
+                |j| to_positive.load(j) * near + to_negative.load(j) * far,
             );
         }
     }
@@ -158,23 +141,20 @@ impl<T: Element + WideElement> Pairs<'_, T> {
         };
         let similar = self.similar[row];
         // Of two rows of length 1.
-        let exact = first.exact && second.exact && similar;
-        let (in_first, in_second) = if exact { (T::zero(), T::zero()) } else { (first.size, second.size) };
-        let [cosine, square] = sums(
-            s,
-            place.steps::<T>(),
-            #[inline(always)]
-            |j| {
-                let (u, v) = (first.load_in(s, x, j, in_first), second.load_in(s, y, j, in_second));
-                if exact { [Wide::zero(s), (u - v) * (u - v)] } else { [u * v, Wide::zero(s)] }
-            },
-        );
+        let apart =
+            (first.exact && second.exact && similar).then(|| Difference::of(s, (x, first), (y, second)));
         let one = Wide::splat(s, T::one());
-        let cosine = Extended::scaled(cosine, in_first + in_second);
-        let (loss, positive) = number(match (similar, exact) {
-            (_, true) => Extended::of(square * Wide::splat(s, T::HALF)),
-            (true, _) => Extended::of(one) - cosine,
-            (false, _) => cosine - Extended::splat(s, self.margin),
+        let (loss, positive) = number(if let Some(apart) = &apart {
+            Extended::scaled(apart.square * Wide::splat(s, T::HALF), apart.unit + apart.unit)
+        } else {
+            let [cosine] = sums(
+                s,
+                place.steps::<T>(),
+                #[inline(always)]
+                |j| [first.load_in(s, x, j, first.size) * second.load_in(s, y, j, second.size)],
+            );
+            let cosine = Extended::scaled(cosine, first.size + second.size);
+            if similar { Extended::of(one) - cosine } else { cosine - Extended::splat(s, self.margin) }
         });
         let active = similar || positive;
         self.losses[row] = if active { loss } else { T::zero() };
@@ -183,21 +163,22 @@ impl<T: Element + WideElement> Pairs<'_, T> {
         }
         let Some((upstream, grads)) = &mut self.gradient else { return };
         let rows = [(x, first), (y, second)];
-        // The part of a gradient along u leaves no trace where u has length 1.
-        let (own, sign) = match (exact, similar) {
-            (true, _) => (one, -one),
-            (_, true) => (Wide::zero(s), -one),
-            _ => (Wide::zero(s), one),
-        };
+        let unit_of_h = apart.as_ref().map_or_else(T::zero, |apart| apart.unit);
+        let g = finite(s, upstream[row]) * Extended::scaled(one, unit_of_h);
         for (k, grad) in grads.iter_mut().enumerate() {
             let ((x, unit), (y, other)) = (rows[k], rows[1 - k]);
+            let sign = if similar == (k == 0 && apart.is_some()) { one } else { -one };
             unit.back(
                 s,
                 x,
-                finite(s, upstream[row]),
+                g,
                 grad,
                 #[inline(always)]
-                |j| unit.load(s, x, j) * own + other.load(s, y, j) * sign,
+                |j| match &apart {
+                    // The part of a gradient along u leaves no trace where u has length 1.
+                    Some(apart) => apart.load(j) * sign,
+                    None => other.load(s, y, j) * sign,
+                },
             );
         }
     }
@@ -267,11 +248,15 @@ operations! {
     /// positive and negative.
     ///
     /// # Accuracy
-    /// At most 4 ULP of |g|·(|h_i| + |u_i|·κ·Σ|u_j·h_j|)/φ, h the gradient in u with its differences u_a − u_p and
-    /// u_a − u_n taken as sums of magnitudes.
+    /// At most 4 ULP of |g|·(|h_i| + |u_i|·κ·Σ|u_j·h_j|)/φ, where |h| is the magnitude of the gradient in u, of u_a that of
+    /// (u_a − u_p)/‖u_a − u_p‖ plus that of (u_a − u_n)/‖u_a − u_n‖; also where `Max` brings rows to length 1 that are
+    /// nearly parallel. Of rows that a guard leaves otherwise the distance has to be 2^−20 (f64: 2^−40) of the sum of both
+    /// lengths, and 2^−24 (2^−48) of (|u_i| + |v_i|)/‖u − v‖ comes to |h_i|. In f64 2^−900·(‖u‖ + ‖v‖)/‖u − v‖ comes to it
+    /// too: an element that is 2^−900 of its row's largest has no share in the row of length 1.
     ///
     /// # Special values
-    /// A distance of 0 has the gradient 0, and so has a row whose loss is 0.
+    /// A distance of 0, which that of parallel rows of length 1 is, has the gradient 0, and so has a row whose loss is 0.
+    /// Where the loss is 2^−45 (f64: 2^−90) of its terms or less, it may be either of the two gradients.
     ///
     /// # Errors
     /// Those of [`triplet_margin`](crate::triplet_margin).
@@ -290,8 +275,8 @@ operations! {
     /// Shapes: `first` and `second` have the layout's elements, `similar` and `losses` one element a row.
     ///
     /// # Accuracy
-    /// At most 2 ULP of 1 + Σ|u₁·u₂| (+ |margin|); of the loss itself for a similar pair of rows that `Max` brings to
-    /// length 1. The same bits on every backend and for every layout.
+    /// At most 2 ULP of 1 + Σ|u₁·u₂|, or of |margin| + Σ|u₁·u₂|; of the loss itself for a similar pair of rows that `Max`
+    /// brings to length 1, however nearly parallel they are. The same bits on every backend and for every layout.
     ///
     /// # Special values
     /// A NaN or an infinity in one of the rows makes the loss NaN. Zero rows follow the guard.
@@ -323,10 +308,13 @@ operations! {
     /// Shapes: `upstream` and `losses` have one element a row, `grads` the layout's elements each.
     ///
     /// # Accuracy
-    /// At most 4 ULP of |g|·(|v_i| + |u_i|·κ·Σ|u_j·v_j|)/φ, v being the other row.
+    /// At most 4 ULP of |g|·(|h_i| + |u_i|·κ·Σ|u_j·h_j|)/φ, h being the other row v, or u − v for a similar pair that `Max`
+    /// brings to length 1, however nearly parallel it is. In f64 2^−900 comes to each |h_i|: an element that is 2^−900 of
+    /// its row's largest has no share in the row of length 1.
     ///
     /// # Special values
-    /// A row whose loss is 0 because of the margin has the gradient 0.
+    /// A row whose loss is 0 because of the margin has the gradient 0; where the loss is 2^−45 (f64: 2^−90) of its terms or
+    /// less, it may be either of the two gradients.
     ///
     /// # Errors
     /// Those of [`cosine_embedding`](crate::cosine_embedding).

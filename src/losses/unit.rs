@@ -5,6 +5,19 @@
 //! κ = φ·φ′/‖x‖: 1 for `Max` from ε on and for `AddSquared`, φ/‖x‖ for `Add`, 0 where the guard is constant.
 //!
 //! f64 rows count in units of 2^e, e the exponent of their largest element, so that squares stay in range.
+//!
+//! # Differences of unit rows
+//! u and v are good to 2^−53 (f64: 2^−102), u − v is not where the rows are nearly parallel. With k the place of the
+//! largest |x_k| let d = x_k·y − y_k·x, each element a difference of two exact products: good to 2^−53 (2^−104) of
+//! itself, and 0 for parallel rows. d/x_k is y but for a multiple of x, so that with its projection along x taken off,
+//! w = d − x·(d·x)/(x·x), and n = w/(x_k·‖y‖),
+//!
+//! v = cos θ·u + n,   ‖n‖ = sin θ,   1 − cos θ = sin²θ/(1 + √(1 − sin²θ)),   u − v = (1 − cos θ)·u − n.
+//!
+//! d has no element at k, where x has at least 1/√N of its length (N elements), so d is no closer to the direction of x
+//! than cos = √(1 − 1/N): the projection leaves ‖w‖ ≥ ‖d‖/√N. Hence ‖u − v‖ is good to √N·2^−50 (√N·2^−100) of itself.
+//! For one element, with M_i = |u_i − v_i| + |u_i|·Σ|u_j·(u_j − v_j)|: |d_i|/(|x_k|·‖y‖) is
+//! |(u_i − v_i) − (u_k − v_k)·u_i/u_k|, at most N·M_i, so it is good to N·2^−50 (N·2^−100) of M_i.
 
 use super::row::Row;
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
@@ -140,6 +153,134 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
             let d = h(j) - self.load(s, x, j) * along;
             self.place.store(grad, j, canonical((Extended::of(d) * rate).round()));
         }
+    }
+}
+
+/// A row and how it comes to unit length.
+pub(crate) type UnitRow<'a, T, S> = (&'a [T], &'a Unit<T, S>);
+
+/// u − v of two unit rows.
+pub(crate) struct Difference<'a, T: WideElement, S: Simd> {
+    s: S,
+    rows: [UnitRow<'a, T, S>; 2],
+    /// It counts in units of 2 to this power,
+    pub(crate) unit: T,
+    /// ‖u − v‖² in units of the square.
+    pub(crate) square: Wide<T, S>,
+    near: Option<Near<T, S>>,
+}
+
+/// Rows of length 1 that are nearly parallel: u − v = lean·x − rate·d.
+struct Near<T: WideElement, S: Simd> {
+    /// Both rows' exponents with the sign changed.
+    downs: [Vector<T, S>; 2],
+    /// x_k and y_k, in units of the result.
+    pivots: [Wide<T, S>; 2],
+    lean: Wide<T, S>,
+    rate: Wide<T, S>,
+}
+
+impl<'a, T: WideElement, S: Simd> Difference<'a, T, S> {
+    #[inline(always)]
+    pub(crate) fn of(s: S, first: UnitRow<'a, T, S>, second: UnitRow<'a, T, S>) -> Self {
+        let exact = first.1.exact && second.1.exact;
+        // Rows that a guard leaves short count in units of their size, so that squares stay in range.
+        let unit = if exact { T::zero() } else { first.1.size.max(second.1.size) };
+        let zero = Wide::zero(s);
+        let mut difference = Self { s, rows: [first, second], unit, square: zero, near: None };
+        difference.square = difference.squares();
+        let close = Vector::splat(s, T::from(1.0 / 1_048_576.0).unwrap_or_else(T::zero));
+        if exact && difference.square.round().lt(close).any() {
+            difference = s.apart(Nearness(difference));
+        }
+        difference
+    }
+
+    #[inline(always)]
+    fn squares(&self) -> Wide<T, S> {
+        let steps = self.rows[0].1.place.steps::<T>();
+        let [square] = sums(
+            self.s,
+            steps,
+            #[inline(always)]
+            |j| {
+                let d = self.load(j);
+                [d * d]
+            },
+        );
+        square
+    }
+
+    /// Register `j`.
+    #[inline(always)]
+    pub(crate) fn load(&self, j: usize) -> Wide<T, S> {
+        let [(x, first), (y, second)] = self.rows;
+        match &self.near {
+            None => first.load_in(self.s, x, j, self.unit) - second.load_in(self.s, y, j, self.unit),
+            Some(near) => {
+                let [x, y] = self.scaled(near.downs, j);
+                x * near.lean - (near.pivots[0] * y - near.pivots[1] * x) * near.rate
+            }
+        }
+    }
+
+    /// Register `j` of both rows, times powers of two.
+    #[inline(always)]
+    fn scaled(&self, downs: [Vector<T, S>; 2], j: usize) -> [Wide<T, S>; 2] {
+        let [(x, first), (y, _)] = self.rows;
+        let row = |x, down| Wide::exact(first.place.load(self.s, x, j, T::zero())).scale(down);
+        [row(x, downs[0]), row(y, downs[1])]
+    }
+}
+
+/// The difference of rows that are nearly parallel, out of line.
+struct Nearness<'a, T: WideElement, S: Simd>(Difference<'a, T, S>);
+
+impl<'a, T: WideElement, S: Simd> Op for Nearness<'a, T, S> {
+    type Output = Difference<'a, T, S>;
+    #[inline(always)]
+    fn run<R: Simd>(self, _: R) -> Difference<'a, T, S> {
+        let Self(mut difference) = self;
+        let s = difference.s;
+        let [(x, Unit { place, .. }), (y, _)] = difference.rows;
+        let (zero, one) = (Wide::zero(s), Wide::splat(s, T::one()));
+        let size = |i: usize| x[place.index(i)].abs();
+        let k = (1..place.len).fold(0, |k, i| if size(i) > size(k) { i } else { k });
+        let pivots = [x[place.index(k)], y[place.index(k)]];
+        let largest = (0..place.len).fold(T::zero(), |m, i| m.max(y[place.index(i)].abs()));
+        let downs = [pivots[0], largest].map(|x| Vector::splat(s, T::zero() - T::split(x).1));
+        let pivots = [0, 1].map(|i| Wide::splat(s, pivots[i]).scale(downs[i]));
+        let mut most = Vector::splat(s, T::zero());
+        for j in 0..place.steps::<T>() {
+            let [x, y] = difference.scaled(downs, j);
+            most = (pivots[0] * y - pivots[1] * x).round().abs().max(most);
+        }
+        let most = most.to_array().as_ref().iter().fold(T::zero(), |a, &b| if b > a { b } else { a });
+        let unit = T::split(most).1.max(T::from(-1000).unwrap_or_else(T::zero));
+        let (up, down) = (Vector::splat(s, unit), Vector::splat(s, T::zero() - unit));
+        let scaled = pivots.map(|pivot| pivot.scale(down));
+        let near = |lean, rate| Some(Near { downs, pivots: scaled, lean, rate });
+        difference.unit = unit;
+        // With these factors what is loaded is d.
+        difference.near = near(zero, -one);
+        let [xx, yy, along] = sums(
+            s,
+            place.steps::<T>(),
+            #[inline(always)]
+            |j| {
+                let [x, y] = difference.scaled(downs, j);
+                [x * x, y * y, x * difference.load(j)]
+            },
+        );
+        let along = along / xx;
+        let rate = one / (pivots[0] * yy.sqrt());
+        // And now −w.
+        difference.near = near(along, one);
+        let sine = difference.squares() * rate * rate;
+        let versine = sine / (one + (one - sine.scale(up).scale(up)).sqrt());
+        difference.near = near(versine.scale(up) / xx.sqrt() + along * rate, rate);
+        difference.square = versine + versine;
+        difference
     }
 }
 

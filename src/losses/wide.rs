@@ -488,7 +488,16 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     /// The sum over the lanes, in all lanes.
     #[inline(always)]
     fn across(s: S, ways: &[T::Acc<S>]) -> Self {
-        Self(T::across(s, ways))
+        let total = Self(T::across(s, ways));
+        if !total.round().is_nan().any() {
+            return total;
+        }
+        // An infinite sum has no second words: its heads alone say what it is.
+        let mut heads = T::zero();
+        for &way in ways {
+            heads = Self(way).round().to_array().as_ref().iter().fold(heads, |sum, &head| sum + head);
+        }
+        Self::splat(s, heads)
     }
 }
 

@@ -302,6 +302,7 @@ mod tests {
                 assert!(holds(&outputs), "{case:?}");
                 let Some(largest) = (0..outputs.len()).find(|&i| {
                     truths[i].limit.is_finite()
+                        && outputs[i].is_finite()
                         && outputs[i].abs() > 1e-20
                         && truths[i].measure.to_f64() < 1.5 * f64::from(outputs[i].abs())
                 }) else {
@@ -320,13 +321,39 @@ mod tests {
         let mut rng = Rng::new(8);
         for loss in Loss::ALL {
             for _ in 0..3 {
-                let case = Case::random::<f64>(loss, &mut rng);
-                let (first, second) = (case.truths::<Wide>(), case.truths::<Big>());
-                for (a, b) in first.iter().zip(&second) {
-                    let (a, b) = (a.value.to_f64(), b.value.to_f64());
-                    assert!(a == b || (a - b).abs() <= 1e-15 * a.abs().max(b.abs()), "{a:e} {b:e}: {case:?}");
-                }
+                tiers_agree(&Case::random::<f64>(loss, &mut rng));
             }
+        }
+        // Rows that no guard bounds: e to a row's similarity with itself is in no range.
+        let mut case = Case::random::<f64>(Loss::NtXent, &mut rng);
+        case.setting.guard = None;
+        case.setting.temperature = 1e-3;
+        case.inputs[0].iter_mut().for_each(|x| *x = (rng.normal() * 1e4).round());
+        tiers_agree(&case);
+    }
+
+    fn tiers_agree(case: &Case) {
+        let (first, second) = (case.truths::<Wide>(), case.truths::<Big>());
+        for (a, b) in first.iter().zip(&second) {
+            let (a, b) = (a.value.to_f64(), b.value.to_f64());
+            assert!(a == b || (a - b).abs() <= 1e-15 * a.abs().max(b.abs()), "{a:e} {b:e}: {case:?}");
+        }
+    }
+
+    #[test]
+    fn parallel_rows_are_at_no_distance_in_either_tier() {
+        let mut rng = Rng::new(9);
+        for loss in [Loss::Cosine, Loss::Triplet] {
+            let mut case = Case::random::<f64>(loss, &mut rng);
+            (case.setting.guard, case.setting.margin) = (Some(crate::oracle::Guard::Max(1e-12)), 3.0);
+            case.similar.fill(true);
+            case.inputs[0].iter_mut().for_each(|x| *x = (rng.normal() * 1e4).round());
+            let x = case.inputs[0].clone();
+            case.inputs[1..].iter_mut().for_each(|y| *y = x.iter().map(|x| x * 3.0).collect());
+            let loss = if loss == Loss::Cosine { 0.0 } else { 3.0 };
+            let due = |i: usize| if i < case.rows { loss } else { 0.0 };
+            assert!(case.truths::<Wide>().iter().enumerate().all(|(i, t)| t.value.to_f64() == due(i)));
+            assert!(case.truths::<Big>().iter().enumerate().all(|(i, t)| t.value.to_f64() == due(i)));
         }
     }
 

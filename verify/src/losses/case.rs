@@ -113,7 +113,6 @@ impl Case {
         let rows = if batch { 2 * (1 + rng.below(5)) } else { 1 + rng.below(2) };
         let longest = if rng.below(12) == 0 { 300 } else { 40 };
         let len = if metric { 2 + rng.below(40) } else { 1 + rng.below(longest) };
-        let softmax = matches!(loss, Loss::CrossEntropy | Loss::Focal | Loss::KlDiv | Loss::Nll);
         let mut inputs: Vec<Vec<f64>> = Vec::new();
         let tensors = match loss {
             Loss::Triplet => 3,
@@ -184,16 +183,6 @@ impl Case {
         let mut goal = goal;
         if let Goal::Shares(q) = &mut goal {
             round::<T>(q);
-        }
-        // A share at a logit of −∞ makes the loss infinite: not for this list.
-        let spread = setting.smoothing > 0.0 || to_shares;
-        if softmax && setting.softcap.is_none() | (loss != Loss::CrossEntropy) {
-            for (i, x) in inputs[0].iter_mut().enumerate() {
-                let meant = matches!(&goal, Goal::Classes(classes) if classes[i / len] == i % len);
-                if x.is_infinite() && (spread || meant) {
-                    *x = 0.5;
-                }
-            }
         }
         if loss == Loss::Nll {
             inputs[0].iter_mut().for_each(|x| *x = -x.abs());

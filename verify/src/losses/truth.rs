@@ -28,6 +28,17 @@ impl<R: Real> Results<R> {
         self.losses.push(Truth { value, measure, limit: VALUE });
     }
 
+    /// +∞ and nothing else: a number beyond every type's range.
+    fn infinite_loss(&mut self) {
+        self.losses.push(Truth { value: R::one().mul_pow2(9000), measure: R::one(), limit: 0.0 });
+    }
+
+    /// At a kink either gradient is right, of a row of this length that was the last.
+    fn either(&mut self, tensor: usize, len: usize) {
+        let start = self.grads[tensor].len() - len;
+        self.grads[tensor][start..].iter_mut().for_each(|t| t.limit = f64::INFINITY);
+    }
+
     /// Of the row's loss, times its upstream gradient.
     fn grad(&mut self, tensor: usize, d: &R, measure: &R, g: f64) {
         let (value, measure) = (d.mul(&real(g)), measure.mul(&real(g.abs())));
@@ -64,13 +75,13 @@ impl Case {
         real(self.setting.weights.as_ref().map_or(1.0, |w| w[class]))
     }
 
-    /// c·tanh(x/c), and its slope; nothing for −∞.
+    /// c·tanh(x/c), and its slope; nothing for −∞ without a cap.
     fn capped<R: Real>(&self, x: f64) -> Option<(R, R)> {
         let cap = if self.loss == Loss::CrossEntropy { self.setting.softcap } else { None };
         let Some(cap) = cap else { return x.is_finite().then(|| (real(x), R::one())) };
         let cap = real::<R>(cap);
         if !x.is_finite() {
-            return Some((cap.neg(), R::zero()));
+            return Some((if x < 0.0 { cap.neg() } else { cap }, R::zero()));
         }
         // tanh of half of −2|x|/c.
         let twice = real::<R>(x.abs()).div(&cap).mul_pow2(1).neg();
@@ -101,6 +112,8 @@ impl Case {
             (true, Some(_), Some((z, _))) => z.abs().add(&z_top.abs()).div(&temperature).mul_pow2(-6),
             _ => R::zero(),
         };
+        // And the exponentials with it, as a share of theirs.
+        let stretch = (0..n).fold(R::zero(), |most, i| most.max(&slack(i))).mul_pow2(-2).add(&R::one());
         // v_j, and its size.
         let smoothing = real::<R>(if plain { setting.smoothing } else { 0.0 });
         let kept = R::one().sub(&smoothing);
@@ -115,6 +128,8 @@ impl Case {
                 own.mul(&kept).add(&even).mul(&weight(i))
             })
             .collect();
+        // A share of what cannot be.
+        let impossible = (0..n).any(|i| z[i].is_none() && shares[i].signum() > 0);
         let (mut all, mut rest) =
             (total(shares.iter().cloned()), total((0..n).filter(|&i| i != top).map(|i| shares[i].clone())));
         let mut shares = shares;
@@ -167,7 +182,11 @@ impl Case {
             pull = zeta.mul(&sum).mul_pow2(1);
             pull_size = zeta.mul(&size).mul_pow2(1);
         }
-        results.loss(value, measure);
+        if impossible {
+            results.infinite_loss();
+        } else {
+            results.loss(value, measure);
+        }
         for i in 0..n {
             let p = exps[i].mul(&share);
             let v = &shares[i];
@@ -181,15 +200,20 @@ impl Case {
                 (p.mul(&all.add(&pull)).sub(v), p.mul(&all.add(&pull_size)).add(&v.abs()))
             };
             let slope = z[i].as_ref().map_or_else(R::one, |(_, slope)| slope.clone()).div(&temperature);
-            results.grad(0, &d.mul(&slope), &measure.mul(&slope), g);
+            results.grad(0, &d.mul(&slope), &measure.mul(&slope).mul(&stretch), g);
         }
     }
 
     fn likelihood<R: Real>(&self, row: usize, results: &mut Results<R>) {
         let Goal::Classes(classes) = &self.goal else { return };
         let w = self.weight::<R>(classes[row]);
-        let loss = w.mul(&real(-self.row(0, row)[classes[row]]));
-        results.loss(loss.clone(), loss);
+        let log = self.row(0, row)[classes[row]];
+        if w.signum() == 0 || log.is_finite() {
+            let loss = if w.signum() == 0 { R::zero() } else { w.mul(&real(-log)) };
+            results.loss(loss.clone(), loss);
+        } else {
+            results.infinite_loss();
+        }
         for i in 0..self.len {
             let d = if i == classes[row] { w.neg() } else { R::zero() };
             results.grad(0, &d, &d.abs(), self.upstream[row]);
@@ -258,6 +282,33 @@ impl Case {
         Unit { u: x.iter().map(|x| x.div(&phi)).collect(), phi, kappa, one }
     }
 
+    /// u − v of two rows. Of rows that point nearly the same way it is computed from the numerators,
+    /// x_i²·‖y‖² − y_i²·‖x‖² = Σ (x_i·y_j − x_j·y_i)·(x_i·y_j + x_j·y_i), so that it has its digits and is 0 where it is.
+    fn difference<R: Real>(&self, tensors: [usize; 2], row: usize, units: [&Unit<R>; 2]) -> Vec<R> {
+        let plain: Vec<R> = units[0].u.iter().zip(&units[1].u).map(|(u, v)| u.sub(v)).collect();
+        let near = total(plain.iter().map(|d| d.mul(d))).sub(&R::one().mul_pow2(-10)).signum() < 0;
+        if !near || units.iter().any(|unit| !unit.one) {
+            return plain;
+        }
+        let [x, y] = tensors.map(|tensor| self.row(tensor, row).iter().map(|&x| real(x)).collect::<Vec<R>>());
+        let [to_x, to_y] = units.map(|unit| &unit.phi);
+        let one = |i: usize| {
+            let terms = (0..self.len).map(|j| {
+                let (a, b) = (x[i].mul(&y[j]), x[j].mul(&y[i]));
+                a.sub(&b).mul(&a.add(&b))
+            });
+            let sum = x[i].mul(to_y).add(&y[i].mul(to_x));
+            total(terms).div(&to_x.mul(to_y).mul(&sum))
+        };
+        let same = |i: usize| x[i].signum() * y[i].signum() > 0;
+        (0..self.len).map(|i| if same(i) { one(i) } else { plain[i].clone() }).collect()
+    }
+
+    /// What underflows on the way to a gradient in f64, as a share of h.
+    fn floor<R: Real>(&self) -> R {
+        if self.known > 45 { R::one().mul_pow2(-900) } else { R::zero() }
+    }
+
     /// Through the normalisation: h and the magnitudes of its terms.
     fn back<R: Real>(
         &self,
@@ -277,11 +328,14 @@ impl Case {
         }
     }
 
+    /// Whether the sign of a number is not known beside the magnitude of its terms.
+    fn is_edge<R: Real>(&self, number: &R, measure: &R) -> bool {
+        number.abs().sub(&measure.mul_pow2(-self.known)).signum() <= 0
+    }
+
     fn triplet<R: Real>(&self, row: usize, results: &mut Results<R>) {
         let units: Vec<Unit<R>> = (0..3).map(|tensor| self.unit(tensor, row)).collect();
-        let difference = |a: usize, b: usize| -> Vec<R> {
-            units[a].u.iter().zip(&units[b].u).map(|(a, b)| a.sub(b)).collect()
-        };
+        let difference = |a: usize, b: usize| self.difference([a, b], row, [&units[a], &units[b]]);
         let length = |d: &[R]| total(d.iter().map(|d| d.mul(d))).sqrt();
         let (near, far) = (difference(0, 1), difference(0, 2));
         let (to_near, to_far) = (length(&near), length(&far));
@@ -291,26 +345,40 @@ impl Case {
         let measure = to_near.add(&to_far).add(&margin.abs());
         results.loss(if active { loss } else { R::zero() }, measure.clone());
         let over = |d: &R, by: &R| if active && by.signum() > 0 { d.div(by) } else { R::zero() };
-        let steps: Vec<(R, R)> =
-            near.iter().zip(&far).map(|(n, f)| (over(n, &to_near), over(f, &to_far))).collect();
+        // How far one element of a difference may be off beside itself, and whether more of it is than can be said.
+        let sides = [(1, &to_near), (2, &to_far)];
+        let loose =
+            sides.map(|(other, _)| self.setting.guard.is_some() && !(units[0].one && units[other].one));
+        let lengths = sides.map(|(other, _)| length(&units[0].u).add(&length(&units[other].u)));
+        let slack = |side: usize, i: usize| {
+            let (other, by) = sides[side];
+            let share =
+                if loose[side] { units[0].u[i].abs().add(&units[other].u[i].abs()) } else { R::zero() };
+            over(&share.mul_pow2(-self.known * 8 / 15).add(&lengths[side].mul(&self.floor())), by)
+        };
+        let unknown = (0..2).any(|side| {
+            let least = lengths[side].mul_pow2(-self.known * 4 / 9);
+            loose[side] && sides[side].1.sub(&least).signum() < 0
+        });
         let (mut h, mut sizes) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
-        for (n, f) in &steps {
-            for (tensor, (h_i, size)) in
-                [(n.sub(f), n.abs().add(&f.abs())), (n.neg(), n.abs()), (f.clone(), f.abs())]
-                    .into_iter()
-                    .enumerate()
-            {
-                h[tensor].push(h_i);
+        for i in 0..self.len {
+            let (n, f) = (over(&near[i], &to_near), over(&far[i], &to_far));
+            let (near_size, far_size) = (n.abs().add(&slack(0, i)), f.abs().add(&slack(1, i)));
+            let parts = [
+                (n.sub(&f), near_size.add(&far_size)),
+                (n.neg(), near_size.clone()),
+                (f.clone(), far_size.clone()),
+            ];
+            for (tensor, (part, size)) in parts.into_iter().enumerate() {
+                h[tensor].push(part);
                 sizes[tensor].push(size);
             }
         }
-        // At the kink either gradient is right.
-        let edge = to_near.sub(&to_far).add(&margin).abs().sub(&measure.mul_pow2(-self.known)).signum() <= 0;
+        let edge = unknown || self.is_edge(&to_near.sub(&to_far).add(&margin), &measure);
         for tensor in 0..3 {
             self.back(tensor, &units[tensor], &h[tensor], &sizes[tensor], self.upstream[row], results);
             if edge {
-                let start = results.grads[tensor].len() - self.len;
-                results.grads[tensor][start..].iter_mut().for_each(|t| t.limit = f64::INFINITY);
+                results.either(tensor, self.len);
             }
         }
     }
@@ -323,8 +391,9 @@ impl Case {
         let margin = real::<R>(self.setting.margin);
         let similar = self.similar[row];
         let exact = similar && units.iter().all(|u| u.one);
+        let apart = self.difference([0, 1], row, [&units[0], &units[1]]);
         if exact {
-            let half = total(pairs().map(|(a, b)| a.sub(b).mul(&a.sub(b)))).mul_pow2(-1);
+            let half = total(apart.iter().map(|d| d.mul(d))).mul_pow2(-1);
             results.loss(half.clone(), half);
         } else if similar {
             results.loss(R::one().sub(&cosine), R::one().add(&size));
@@ -333,19 +402,25 @@ impl Case {
             let loss = if loss.signum() > 0 { loss } else { R::zero() };
             results.loss(loss, size.add(&margin.abs()));
         }
-        let active = similar || cosine.sub(&margin).signum() > 0;
+        let over = cosine.sub(&margin);
+        let active = similar || over.signum() > 0;
+        let edge = !similar && self.is_edge(&over, &size.add(&margin.abs()));
         for tensor in 0..2 {
-            let (own, other) = (&units[tensor].u, &units[1 - tensor].u);
+            let other = &units[1 - tensor].u;
             let h: Vec<R> = (0..self.len)
                 .map(|i| match (active, similar, exact) {
                     (false, _, _) => R::zero(),
-                    (_, _, true) => own[i].sub(&other[i]),
+                    (_, _, true) if tensor == 0 => apart[i].clone(),
+                    (_, _, true) => apart[i].neg(),
                     (_, true, _) => other[i].neg(),
                     _ => other[i].clone(),
                 })
                 .collect();
-            let sizes: Vec<R> = h.iter().map(R::abs).collect();
+            let sizes: Vec<R> = h.iter().map(|h| h.abs().add(&self.floor())).collect();
             self.back(tensor, &units[tensor], &h, &sizes, self.upstream[row], results);
+            if edge {
+                results.either(tensor, self.len);
+            }
         }
     }
 
@@ -368,7 +443,8 @@ impl Case {
             let best = (0..n)
                 .filter(takes_part)
                 .fold(positive, |best, j| if s[j].sub(&s[best]).signum() > 0 { j } else { best });
-            let exps: Vec<R> = s.iter().map(|v| v.sub(&s[best]).exp()).collect();
+            let exps: Vec<R> =
+                (0..n).map(|j| if takes_part(&j) { s[j].sub(&s[best]).exp() } else { R::zero() }).collect();
             let c = total((0..n).filter(takes_part).filter(|&j| j != best).map(|j| exps[j].clone()));
             let share = R::one().div(&R::one().add(&c));
             let loss = s[best].sub(&s[positive]).add(&c.ln_1p());
@@ -384,10 +460,11 @@ impl Case {
                     _ => p,
                 };
                 let w = d.mul(&g).div(&tau);
+                let floor = w.abs().mul(&self.floor());
                 for k in 0..self.len {
                     let (to_query, to_key) = (w.mul(&keys[j].u[k]), w.mul(&queries[i].u[k]));
-                    query_sizes[i][k] = query_sizes[i][k].add(&to_query.abs());
-                    key_sizes[j][k] = key_sizes[j][k].add(&to_key.abs());
+                    query_sizes[i][k] = query_sizes[i][k].add(&to_query.abs()).add(&floor);
+                    key_sizes[j][k] = key_sizes[j][k].add(&to_key.abs()).add(&floor);
                     to_queries[i][k] = to_queries[i][k].add(&to_query);
                     to_keys[j][k] = to_keys[j][k].add(&to_key);
                 }
