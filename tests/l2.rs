@@ -624,6 +624,15 @@ fn the_same_bits_for_every_axis() {
 }
 
 #[test]
+fn the_same_bits_through_the_stack() {
+    // Enough elements that rows side by side are staged, in several groups of which the last is not full.
+    for (outer, len, inner) in [(2, 33, 517), (1, 300, 131), (3, 2, 5_501)] {
+        same_bits::<f32>(outer, len, inner, len as u64);
+        same_bits::<f64>(outer, len, inner, len as u64);
+    }
+}
+
+#[test]
 fn the_same_bits_across_blocks() {
     for len in [65_535, 65_536, 65_537, 150_001] {
         same_bits::<f32>(1, len, 1, len as u64);

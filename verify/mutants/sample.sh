@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Tests of the tests: a random sample of the mutants that cargo-mutants makes of src/kernels and src/math.
+#
+#   sample.sh [COUNT [SEED [FOLDER]]]   COUNT mutants (default 100) of all files in proportion, drawn by SEED
+#                                       (default 1); FOLDER (default target/mutants-sample) gets copy and results
+#
+# Needs `cargo install --locked cargo-mutants` and a machine with AVX-512. Mutants that FOLDER has an outcome of are not
+# run again, so that a run goes on where it was stopped, and a larger COUNT adds to a smaller one. At the end the
+# counts, and the survivors, which sample.md explains.
+#
+# The library takes minutes to build, since every backend is inlined into every operation. The copy has two backends,
+# AVX-512 and scalar, for a processor with AVX-512, so that nothing need be inlined, and is built in increments: seconds.
+# A mutant is tried by the tests of the kernels that it is part of, and one that survives again with AVX2, which has
+# loops of its own. The digests take no part: any changed bit trips those.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$PWD
+count=${1:-100} seed=${2:-1} folder=${3:-target/mutants-sample}
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+copy=$folder/copy
+rm -rf "$copy"
+mkdir -p "$copy"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
+cd "$copy"
+
+perl -i -pe 's/lone\(Portable, /lone(s, /' src/rows.rs
+# Only for the feature rayon, which is off.
+perl -0777 -i -pe 's/( +\/\/\/[^\n]*\n)+ +#\[cfg\(feature = "rayon"\)\]\n( *)pub\(crate\) fn split_at.*?\n\2}\n\n//s' \
+  src/kernels/softmax.rs
+# cargo-mutants follows modules that are written out, not those that a macro makes.
+perl -0777 -i -pe '
+  s/^\s*\$\(pub\(crate\) mod \$family;\)\*\n//m;
+  $_ .= join "", map "pub(crate) mod $_;\n", /^    (\w+): \w+, \[/mg' src/kernels.rs
+perl -i -pe 's/#\[inline\(always\)\] ?//' src/rows.rs src/tile.rs src/{kernels,losses,math}/*.rs
+# The first failure ends the tests.
+cat >>src/lib.rs <<'RUST'
+
+fn exit_on_panic() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{panic}\n"));
+            std::process::exit(101);
+        }));
+    });
+}
+RUST
+
+# The first of each file in the order of a hash with the seed, as many as its share; and all mutants that leave out a
+# field of a struct, among which cargo-mutants cannot choose.
+cargo mutants --list -f 'src/kernels/**' -f 'src/math/**' >"$folder/all.txt"
+{
+  SEED=$seed perl -MDigest::SHA=sha256_hex -ne 'print sha256_hex("$ENV{SEED} $_"), " $_"' "$folder/all.txt" |
+    sort | cut -d' ' -f2- |
+    awk -F: -v count="$count" '
+      NR == FNR {all[$1]++; n++; next}
+      drawn[$1] < all[$1] * count / n {drawn[$1]++; print}' "$folder/all.txt" -
+  grep ': delete field ' "$folder/all.txt"
+} | sort -u >"$folder/sample.txt"
+
+# BACKEND OUTCOME...: the mutants of the sample with that outcome on that backend, or on any (\*).
+outcomes() {
+  local backend=$1 o
+  shift
+  for o in "$@"; do cat "$folder"/$backend.????/mutants.out/"$o".txt 2>/dev/null || true; done |
+    { grep -xFf "$folder/sample.txt" || true; } | sort -u
+}
+
+# TESTS FILE...: tries what "$folder/todo.txt" has of these files.
+group() {
+  local tests chosen
+  read -ra tests <<<"$1"
+  shift
+  mapfile -t chosen < <(printf '%s:\n' "$@" | grep -Ff - "$folder/todo.txt" |
+    sed -E 's/[]^$.*+?(){}|\\[]/\\&/g; s/.*/--re=^&$/')
+  [ ${#chosen[@]} -gt 0 ] || return 0
+  # 2: survivors, 3: timeouts.
+  cargo mutants --in-place --shuffle --baseline=skip --profile release --timeout 90 --build-timeout 900 \
+    --output "$(mktemp -d "$folder/$backend.XXXX")" "${@/#/--file=}" "${chosen[@]}" \
+    "${tests[@]/#/--cargo-arg=--test=}" || [[ $? = [23] ]]
+}
+
+# BACKEND PROCESSOR: tries what has not been caught on that backend and scalar.
+round() {
+  local backend=$1 avx512='' tests
+  { outcomes '*' caught unviable timeout && outcomes "$backend" missed; } |
+    grep -vxFf - "$folder/sample.txt" >"$folder/todo.txt" || return 0
+  [ "$backend" = avx512 ] || avx512='s/crate::simd::x86::Avx512::try_new\(\)\.is_some\(\)/false/;
+    s/if let Some\(s\) = crate::simd::x86::Avx512::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}//;'
+  perl -0777 -pe "$avx512"'
+    s/Self::Portable \| Self::Scalar => true/Self::Scalar => true/;
+    s/Backend::Portable => return crate::simd::Portable\.vectorize\(op\),//;
+    s/(pub fn try_get\(self\)[^\n]*\n)/$1        crate::exit_on_panic();\n/' "$root/src/dispatch.rs" >src/dispatch.rs
+  export CARGO_TARGET_DIR=$folder/target RUSTFLAGS="-A warnings -C target-cpu=$2"
+  export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 CARGO_PROFILE_RELEASE_INCREMENTAL=true
+  tests=(l2 losses sigmoid softmax)
+  # Unmutated, all must pass.
+  cargo test --release "${tests[@]/#/--test=}"
+  group "losses softmax" src/kernels/softmax.rs src/math/{dot,log,sum}.rs
+  group sigmoid src/kernels/sigmoid.rs src/math/{expm,log_ratio,sigma}.rs
+  group "${tests[*]}" src/math/{exp,word}.rs
+  group l2 src/kernels/l2.rs
+}
+round avx512 x86-64-v4
+round avx2 x86-64-v3
+
+outcomes '*' caught unviable timeout | grep -vxFf - "$folder/sample.txt" >"$folder/missed.txt" || true
+for outcome in caught timeout unviable; do echo "$outcome: $(outcomes '*' $outcome | wc -l)"; done
+echo "missed: $(wc -l <"$folder/missed.txt")"
+cat "$folder/missed.txt"
