@@ -977,11 +977,12 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             }
         }};
     }
-    match len {
-        _ if !tiled => {}
-        ..=TINY => clear!(tiny, other_tiny, TINY),
-        ..=SHORT => clear!(short, other_short, SHORT),
-        _ => clear!(moderate, other_moderate, MODERATE),
+    if tiled && len <= TINY {
+        clear!(tiny, other_tiny, TINY);
+    } else if tiled && len <= SHORT {
+        clear!(short, other_short, SHORT);
+    } else if tiled {
+        clear!(moderate, other_moderate, MODERATE);
     }
     // The rows at hand, none at first, and the first of them.
     let (mut block, mut first_row) = (Block { start: 0, inner, len, rows: 0 }, 0);
