@@ -228,8 +228,8 @@ impl<'a, T: WideElement, S: Simd> Difference<'a, T, S> {
     #[inline(always)]
     fn scaled(&self, downs: [Vector<T, S>; 2], j: usize) -> [Wide<T, S>; 2] {
         let [(x, first), (y, _)] = self.rows;
-        let row = |x, down| Wide::exact(first.place.load(self.s, x, j, T::zero())).scale(down);
-        [row(x, downs[0]), row(y, downs[1])]
+        let (x, y) = (first.place.load(self.s, x, j, T::zero()), first.place.load(self.s, y, j, T::zero()));
+        [Wide::exact(x).scale(downs[0]), Wide::exact(y).scale(downs[1])]
     }
 }
 
