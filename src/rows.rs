@@ -79,22 +79,29 @@ pub(crate) trait Access<T: Lane> {
     /// Gives `f` registers j, j + 1, … `end` − 1 of the first input, full ones, M at a time as long as there are as many,
     /// and returns the next j.
     ///
-    /// One loop without a branch: the compiler moves what does not depend on it behind any that there is.
+    /// One loop without a branch: the compiler moves what does not depend on it behind any that there is. Without such
+    /// a loop, no register.
+    #[inline(always)]
     fn visit<S: Simd, const M: usize>(
         &self,
-        s: S,
+        _: S,
         j: usize,
-        end: usize,
-        f: impl FnMut([Vector<T, S>; M]),
-    ) -> usize;
+        _: usize,
+        _: impl FnMut([Vector<T, S>; M]),
+    ) -> usize {
+        j
+    }
     /// The same, and stores what `f` gives for them and for what was stored before.
+    #[inline(always)]
     fn replace<S: Simd, const M: usize>(
         &mut self,
-        s: S,
+        _: S,
         j: usize,
-        end: usize,
-        f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
-    ) -> usize;
+        _: usize,
+        _: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        j
+    }
     /// N registers as stored before.
     #[inline(always)]
     fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
@@ -736,26 +743,6 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
         self.place.put(self.out, j, &v.to_array());
-    }
-    #[inline(always)]
-    fn visit<S: Simd, const M: usize>(
-        &self,
-        _: S,
-        j: usize,
-        _: usize,
-        _: impl FnMut([Vector<T, S>; M]),
-    ) -> usize {
-        j
-    }
-    #[inline(always)]
-    fn replace<S: Simd, const M: usize>(
-        &mut self,
-        _: S,
-        j: usize,
-        _: usize,
-        _: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
-    ) -> usize {
-        j
     }
 }
 

@@ -1494,7 +1494,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         if simple && none_special {
             // A 1 that the compiler does not see.
             let one = Vector::splat(s, core::hint::black_box(T::one()));
-            j = a.replace::<S, 4>(
+            j = a.replace::<S, ROOM>(
                 s,
                 j,
                 a.full(),
@@ -1530,7 +1530,7 @@ fn less<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>) -> Vector<T, S> {
     (sum.hi + (sum.lo - l.lo)).max(Vector::splat(x.s, -T::INFINITY))
 }
 
-/// The same where the difference is finite, given a 1.
+/// The same, given a 1: half of the additions as multiplications.
 #[inline(always)]
 fn less_split<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>, one: Vector<T, S>) -> Vector<T, S> {
     if !S::SPLIT {
