@@ -327,6 +327,15 @@ impl<T: Lane, S: Simd> Vector<T, S> {
         Self { s, raw: T::lanes_load_partial(s, from, fill) }
     }
 
+    /// The first register of the slice; what it lacks is `fill`.
+    #[inline(always)]
+    pub(crate) fn load_first(s: S, from: &[T], fill: T) -> Self {
+        match T::registers(from) {
+            ([first, ..], _) => Self::load(s, first),
+            (_, part) => Self::load_partial(s, part, fill),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn store(self, to: &mut T::Array) {
         T::lanes_store(self.s, self.raw, to);
@@ -335,6 +344,15 @@ impl<T: Lane, S: Simd> Vector<T, S> {
     #[inline(always)]
     pub(crate) fn store_partial(self, to: &mut [T]) {
         T::lanes_store_partial(self.s, self.raw, to);
+    }
+
+    /// Writes the first lanes, as many as the slice has room for.
+    #[inline(always)]
+    pub(crate) fn store_first(self, to: &mut [T]) {
+        match T::registers_mut(to) {
+            ([first, ..], _) => self.store(first),
+            (_, part) => self.store_partial(part),
+        }
     }
 
     #[inline(always)]

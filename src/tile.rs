@@ -28,11 +28,7 @@ impl<T: Lane> Columns<'_, T> {
     /// Element `i` of each row; lanes without a row hold `fill`.
     #[inline(always)]
     pub(crate) fn load<S: Simd>(&self, s: S, i: usize, fill: T) -> Vector<T, S> {
-        let from = &self.data[i * self.stride..][..self.width];
-        match T::registers(from) {
-            ([full], _) => Vector::load(s, full),
-            (_, part) => Vector::load_partial(s, part, fill),
-        }
+        Vector::load_first(s, &self.data[i * self.stride..][..self.width], fill)
     }
 }
 
@@ -40,11 +36,7 @@ impl<T: Lane> ColumnsMut<'_, T> {
     /// Sets element `i` of each row.
     #[inline(always)]
     pub(crate) fn store<S: Simd>(&mut self, i: usize, v: Vector<T, S>) {
-        let to = &mut self.data[i * self.stride..][..self.width];
-        match T::registers_mut(to) {
-            ([full], _) => v.store(full),
-            (_, part) => v.store_partial(part),
-        }
+        v.store_first(&mut self.data[i * self.stride..][..self.width]);
     }
 
     /// Element `i` of each row, as written before.

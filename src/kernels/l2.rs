@@ -501,23 +501,14 @@ fn row_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
         if from >= a_rest.len() {
             break;
         }
-        let a = first_register(s, &a_rest[from..], T::zero());
-        let b = if PRODUCTS { first_register(s, &b_rest[from..], T::zero()) } else { a };
+        let a = Vector::load_first(s, &a_rest[from..], T::zero());
+        let b = if PRODUCTS { Vector::load_first(s, &b_rest[from..], T::zero()) } else { a };
         add_register::<T, S, PRODUCTS, SCALED>(&mut ways, k, a, b, by);
     }
     let [w0, w1, w2, w3] = ways;
     let even = w0.settled::<T>().join::<T>(w2.settled::<T>());
     let odd = w1.settled::<T>().join::<T>(w3.settled::<T>());
     even.join::<T>(odd)
-}
-
-/// The first register of a slice, filled up.
-#[inline(always)]
-fn first_register<T: Lane, S: Simd>(s: S, slice: &[T], fill: T) -> Vector<T, S> {
-    match T::registers(slice) {
-        ([first, ..], _) => Vector::load(s, first),
-        (_, part) => Vector::load_partial(s, part, fill),
-    }
 }
 
 /// Σ a·b over a block of each of the group's contiguous rows, one row a lane.
@@ -1017,7 +1008,7 @@ fn select_word<S: Simd>(mask: Mask<f64, S>, yes: Word<f64, S>, no: Word<f64, S>)
 /// Norms that were given; an infinite one is formed again, in case it is finite in f64 or in units.
 #[inline(always)]
 fn given<T: Norm, S: Simd>(s: S, x: &[T], norm: &[T], group: Group) -> T::Parts<Size<S>> {
-    let norm = T::widen(first_register(s, &norm[group.first..][..group.count], T::one()));
+    let norm = T::widen(Vector::load_first(s, &norm[group.first..][..group.count], T::one()));
     let mut sizes = T::each(
         #[inline(always)]
         |part| Size::of_norm::<T>(norm[part]),
@@ -1147,11 +1138,7 @@ fn numbers<T: Norm, S: Simd, const N: usize>(
 /// Writes one number a row.
 #[inline(always)]
 fn store_reduced<T: Norm, S: Simd>(group: Group, v: Vector<T, S>, out: &mut [T]) {
-    let out = &mut out[group.first..][..group.count];
-    match T::registers_mut(out) {
-        ([all], _) => v.store(all),
-        (_, part) => v.store_partial(part),
-    }
+    v.store_first(&mut out[group.first..][..group.count]);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -1415,7 +1402,7 @@ impl<T: Norm> Op for L2NormVjp<'_, T> {
             |group, [x, _], grad| {
                 let x = x.unwrap_or_default();
                 let sizes = given(s, x, norm, group);
-                let g = T::widen(first_register(s, &upstream[group.first..][..group.count], T::zero()));
+                let g = T::widen(Vector::load_first(s, &upstream[group.first..][..group.count], T::zero()));
                 let (zero, one) = (Vector::splat(s, 0.0), Vector::splat(s, 1.0));
                 let poison = T::each(
                     #[inline(always)]

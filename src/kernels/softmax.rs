@@ -1617,9 +1617,7 @@ impl<T: SoftmaxElement, G: Argument<T>> LogSumExp<'_, G, T> {
         let sum = two_sum(max.hi, log.hi);
         let l = sum.hi + (sum.lo + (max.lo + log.lo));
         let l = special.rows.select(special.value, is_finite(sum.hi).select(l, sum.hi));
-        for (out, &l) in self.out[row..row + rows].iter_mut().zip(l.to_array().as_ref()) {
-            *out = l;
-        }
+        l.store_first(&mut self.out[row..row + rows]);
     }
 }
 
@@ -2013,17 +2011,15 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
         );
         let v = settled(T::finite::<S>(sums.1), T::rounded(sums, self.temperature));
         let v = special.rows.select(special.value, v);
-        let rows = a.rows();
-        for (out, &v) in self.out[row..row + rows].iter_mut().zip(v.to_array().as_ref()) {
-            *out = v;
-        }
+        v.store_first(&mut self.out[row..row + a.rows()]);
     }
 }
 
 /// What each row's gradient is multiplied by.
-pub(crate) trait Factors<T> {
-    /// Of this row; `#[inline(always)]` in every implementation.
-    fn factor(&self, row: usize) -> T;
+pub(crate) trait Factors<T: Lane> {
+    /// Of `rows` rows from `row` on, at most `LANES`, one a lane, 1 in the others; `#[inline(always)]` in every
+    /// implementation.
+    fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S>;
 }
 
 /// The ordinary rows of cross-entropy with classes: p·g, and L − x_t in the place of x_t in `losses`. Rows that need
@@ -2038,10 +2034,12 @@ pub(crate) struct CrossEntropy<'a, T, F> {
 
 /// Whether a row with this factor is left as it is: what softmax leaves out could count, or a subnormal low word.
 #[inline(always)]
-pub(crate) fn needs_care<T: Lane>(factor: T) -> bool {
-    let tiny = T::epsilon() * T::epsilon();
+pub(crate) fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
+    let s = factor.s;
+    let [zero, one] = [Vector::splat(s, T::zero()), Vector::splat(s, T::one())];
     let size = factor.abs();
-    !(size <= T::one() && (size >= tiny || size == T::zero()))
+    let tiny = size.lt(Vector::splat(s, T::epsilon() * T::epsilon())) & zero.lt(size);
+    tiny | one.lt(size) | size.is_nan()
 }
 
 impl<'a, T: SoftmaxElement, F: Factors<T>> CrossEntropy<'a, T, F> {
@@ -2090,21 +2088,12 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Share<T, S> {
-        let mut lanes = [T::array(T::zero()); 2];
-        for i in 0..rows {
-            let factor = self.factors.factor(row + i);
-            lanes[0].as_mut()[i] = factor;
-            lanes[1].as_mut()[i] = if needs_care(factor) { T::one() } else { T::zero() };
-        }
-        let [g, care] = each(
-            #[inline(always)]
-            |i| Vector::load(s, &lanes[i]),
-        );
+        let g = self.factors.factors(s, row, rows);
         let excess = Excess::new::<_, false>(Plain, &head, sum);
         self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
         Share {
             r: T::reciprocal(sum, T::RAISE).mul_one(g),
-            care: head.special_rows() | Vector::splat(s, T::zero()).lt(care),
+            care: head.special_rows() | needs_care(g),
             excess,
         }
     }
@@ -2163,11 +2152,7 @@ impl<T: SoftmaxElement, F: Factors<T>> CrossEntropy<'_, T, F> {
     ) -> Vector<T, S> {
         let losses = &mut self.losses[row..row + rows];
         // A single row may be in all lanes.
-        let mut x = T::array(losses.first().copied().unwrap_or(T::zero()));
-        for (lane, &loss) in x.as_mut().iter_mut().zip(losses.iter()) {
-            *lane = loss;
-        }
-        let x = Vector::load(these.s, &x);
+        let x = Vector::load_first(these.s, losses, losses.first().copied().unwrap_or(T::zero()));
         let special = head.special(T::NAN, T::NAN);
         // Neither difference is negative: nothing cancels.
         let gap = finite_or_head(two_sum(head.m(), -x));
@@ -2175,9 +2160,7 @@ impl<T: SoftmaxElement, F: Factors<T>> CrossEntropy<'_, T, F> {
         let loss = sum.hi + (sum.lo + (gap.lo + log.lo));
         let loss = is_finite(gap.hi).select(loss, gap.hi);
         let loss = these.select(special.rows.select(special.value, loss), x);
-        for (to, &loss) in losses.iter_mut().zip(loss.to_array().as_ref()) {
-            *to = loss;
-        }
+        loss.store_first(losses);
         loss
     }
 }

@@ -110,12 +110,6 @@ impl<'a, T: Element> ClassOptions<'a, T> {
         self.weights.map_or_else(T::one, |w| w[class])
     }
 
-    /// The same, 1 for an index to ignore that is no class.
-    #[inline(always)]
-    fn weight_or_one(&self, class: usize) -> T {
-        self.weights.and_then(|w| w.get(class).copied()).unwrap_or_else(T::one)
-    }
-
     fn check_weights(&self, layout: Layout) -> Result<(), Error> {
         let Some(weights) = self.weights else { return Ok(()) };
         check_len("weights", layout.len(), weights.len())?;
@@ -630,16 +624,31 @@ struct RowFactors<'a, T> {
     upstream: &'a [T],
 }
 
+impl<T: Element> RowFactors<'_, T> {
+    /// The weights of the classes of `rows` rows from `row` on, NaN where the class is ignored.
+    #[inline(always)]
+    fn weights<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
+        let options = &self.problem.options.classes;
+        let mut lanes = T::array(T::one());
+        if options.weights.is_some() || options.ignore_index.is_some() {
+            for (lane, &class) in lanes.as_mut().iter_mut().zip(&self.classes[row..row + rows]) {
+                let ignored = options.ignore_index == Some(class);
+                *lane = if ignored { <T as Lane>::NAN } else { options.weight(class) };
+            }
+        }
+        Vector::load(s, &lanes)
+    }
+}
+
 impl<T: Element> Factors<T> for RowFactors<'_, T> {
     #[inline(always)]
-    fn factor(&self, row: usize) -> T {
-        let class = self.classes[row];
-        if self.problem.options.classes.ignore_index == Some(class) {
-            return <T as Lane>::NAN;
+    fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
+        let weights = self.weights(s, row, rows);
+        if self.upstream.is_empty() {
+            // A forward call.
+            return weights;
         }
-        // A forward call has no upstream gradient.
-        let g = if self.upstream.is_empty() { T::one() } else { self.upstream[row] };
-        g * self.problem.options.classes.weight(class)
+        Vector::load_first(s, &self.upstream[row..row + rows], T::one()) * weights
     }
 }
 
@@ -660,25 +669,32 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
         let Self { factors, x, grad, losses } = self;
         let problem = &factors.problem;
         for start in (0..losses.len()).step_by(T::LANES) {
-            let count = T::LANES.min(losses.len() - start);
-            let mut lanes = [T::array(T::zero()); 3];
-            for i in 0..count {
-                lanes[0].as_mut()[i] = losses[start + i];
-                lanes[1].as_mut()[i] = factors.factor(start + i);
-                lanes[2].as_mut()[i] = problem.options.classes.weight_or_one(factors.classes[start + i]);
-            }
-            let [loss, g, weight]: [Wide<T, S>; 3] = [
-                Wide::exact(Vector::load(s, &lanes[0])),
-                Wide::exact(Vector::load(s, &lanes[1])),
-                Wide::exact(Vector::load(s, &lanes[2])),
-            ];
+            let rows = start..losses.len().min(start + T::LANES);
+            let places = factors.classes[rows.clone()].iter().zip(Row::from(problem.layout, start));
+            let loss = Vector::load_first(s, &losses[rows.clone()], T::one());
+            let g = factors.factors(s, start, rows.len());
+            let weight = Wide::exact(factors.weights(s, start, rows.len()));
+            let wide: Wide<T, S> = Wide::exact(loss);
+            canonical(without_nothing(weight, wide).round()).store_first(&mut losses[rows.clone()]);
             // p − 1 at the class: as many digits as the loss has.
-            let at_class: T::Array = canonical(((-loss).exp_m1() * g).round()).to_array();
-            let weighted: T::Array = canonical(without_nothing(weight, loss).round()).to_array();
-            for i in 0..count {
-                let (row, class) = (start + i, factors.classes[start + i]);
-                let place = Row::of(problem.layout, row);
-                let factor = lanes[1].as_ref()[i];
+            let at_class =
+                if grad.is_empty() { g } else { canonical(((-wide).exp_m1() * Wide::exact(g)).round()) };
+            let at_class = at_class.to_array();
+            // Less than a normal number, and of few digits before the weight.
+            let tiny = loss.lt(Vector::splat(s, T::min_positive_value()));
+            // Ignored rows too, by their factor.
+            let care = tiny | loss.is_nan() | needs_care(g);
+            if !care.any() {
+                if !grad.is_empty() {
+                    for ((&class, place), &at_class) in places.zip(at_class.as_ref()) {
+                        grad[place.index(class)] = at_class;
+                    }
+                }
+                continue;
+            }
+            let (one, zero) = (Vector::splat(s, T::one()), Vector::splat(s, T::zero()));
+            let (loss, care) = (loss.to_array(), care.select(one, zero).to_array());
+            for (i, (row, (&class, place))) in rows.zip(places).enumerate() {
                 if problem.options.classes.ignore_index == Some(class) {
                     losses[row] = T::zero();
                     if !grad.is_empty() {
@@ -686,12 +702,12 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
                     }
                     continue;
                 }
-                let loss = lanes[0].as_ref()[i];
-                let undefined = loss.is_nan();
-                losses[row] = if undefined { <T as Lane>::NAN } else { weighted.as_ref()[i] };
-                // Less than a normal number, and of few digits before the weight.
+                let loss = loss.as_ref()[i];
+                if loss.is_nan() {
+                    losses[row] = <T as Lane>::NAN;
+                }
                 let tiny = loss < T::min_positive_value();
-                if tiny || !grad.is_empty() && (undefined || needs_care(factor)) {
+                if tiny || !grad.is_empty() && care.as_ref()[i] == T::one() {
                     let mut logits = if grad.is_empty() {
                         Logits::Read(x)
                     } else {
@@ -737,9 +753,8 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
             return Task { problem: self, logits, losses }.on(kernels);
         };
         let source = x.unwrap_or(grad);
-        for (row, (loss, &class)) in losses.iter_mut().zip(classes).enumerate() {
-            let known = class < self.layout.len();
-            *loss = if known { source[Row::of(self.layout, row).index(class)] } else { T::zero() };
+        for ((loss, &class), place) in losses.iter_mut().zip(classes).zip(Row::from(self.layout, 0)) {
+            *loss = if class < place.len { source[place.index(class)] } else { T::zero() };
         }
         let factors = |problem| RowFactors { problem, classes, upstream };
         let gradient = !upstream.is_empty();
@@ -803,11 +818,10 @@ struct Nll<'a, T> {
 
 impl<T: Element> Nll<'_, T> {
     fn losses(&self, log_p: &[T], losses: &mut [T]) {
-        for (row, (loss, &class)) in losses.iter_mut().zip(self.classes).enumerate() {
+        for ((loss, &class), place) in losses.iter_mut().zip(self.classes).zip(Row::from(self.layout, 0)) {
             *loss = T::zero();
             if self.options.ignore_index != Some(class) {
-                let (log, weight) =
-                    (log_p[Row::of(self.layout, row).index(class)], self.options.weight(class));
+                let (log, weight) = (log_p[place.index(class)], self.options.weight(class));
                 // A class of no weight has no loss, also at a probability of 0.
                 let value = if weight == T::zero() && !log.is_nan() { T::zero() } else { -log * weight };
                 *loss = if value.is_nan() { <T as Lane>::NAN } else { value + T::zero() };
@@ -817,14 +831,13 @@ impl<T: Element> Nll<'_, T> {
 
     fn gradient(&self, upstream: &[T], grad: &mut [T]) {
         grad.fill(T::zero());
-        for (row, (&g, &class)) in upstream.iter().zip(self.classes).enumerate() {
+        for ((&g, &class), place) in upstream.iter().zip(self.classes).zip(Row::from(self.layout, 0)) {
             let weight =
                 if self.options.ignore_index == Some(class) { T::zero() } else { self.options.weight(class) };
             if weight != T::zero() {
                 let value = -g * weight;
                 // As everywhere: no gradient is infinite because the upstream one is.
-                grad[Row::of(self.layout, row).index(class)] =
-                    if g.is_finite() { value + T::zero() } else { <T as Lane>::NAN };
+                grad[place.index(class)] = if g.is_finite() { value + T::zero() } else { <T as Lane>::NAN };
             }
         }
     }

@@ -20,6 +20,24 @@ impl Row {
         Self { start: row / inner * len * inner + row % inner, stride: inner, len }
     }
 
+    /// The rows of the layout from number `row` on; without a division for each, which short rows would notice.
+    #[inline(always)]
+    pub(crate) fn from(layout: Layout, row: usize) -> impl Iterator<Item = Self> {
+        let (len, inner) = (layout.len(), layout.inner());
+        let (mut first, mut beside) = (row / inner * len * inner, row % inner);
+        (row..layout.row_count()).map(
+            #[inline(always)]
+            move |_| {
+                let row = Self { start: first + beside, stride: inner, len };
+                beside += 1;
+                if beside == inner {
+                    (first, beside) = (first + len * inner, 0);
+                }
+                row
+            },
+        )
+    }
+
     /// All of a slice.
     #[inline(always)]
     pub(crate) fn whole(len: usize) -> Self {
@@ -44,11 +62,7 @@ impl Row {
         let first = j * T::LANES;
         let count = T::LANES.min(self.len - first);
         if self.stride == 1 {
-            let part = &data[self.start + first..][..count];
-            return match T::registers(part) {
-                ([full], _) => Vector::load(s, full),
-                (_, part) => Vector::load_partial(s, part, fill),
-            };
+            return Vector::load_first(s, &data[self.start + first..][..count], fill);
         }
         let mut lanes = T::array(fill);
         for (lane, i) in lanes.as_mut()[..count].iter_mut().zip(first..) {
@@ -63,11 +77,7 @@ impl Row {
         let first = j * T::LANES;
         let count = T::LANES.min(self.len - first);
         if self.stride == 1 {
-            let part = &mut data[self.start + first..][..count];
-            return match T::registers_mut(part) {
-                ([full], _) => v.store(full),
-                (_, part) => v.store_partial(part),
-            };
+            return v.store_first(&mut data[self.start + first..][..count]);
         }
         for (&lane, i) in v.to_array().as_ref()[..count].iter().zip(first..) {
             data[self.index(i)] = lane;
