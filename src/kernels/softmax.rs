@@ -2088,7 +2088,7 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Share<T, S> {
-        let g = self.factors.factors(s, row, rows);
+        let g = self.factors.factors(s, row, rows) + T::zero();
         let excess = Excess::new::<_, false>(Plain, &head, sum);
         self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
         Share {
@@ -2130,12 +2130,16 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
             head,
             r,
             #[inline(always)]
-            |y, x| {
-                // No −0.
-                let y = y + T::zero();
-                if !A::ACROSS && some { care.select(x, y) } else { y }
-            },
+            |y, x| if !A::ACROSS && some { care.select(x, y) } else { y },
         );
+        // A negative factor, which is rare, leaves −0 where p is 0 or the product underflows.
+        let zero = Vector::splat(s, T::zero());
+        if r.hi.lt(zero).any() {
+            for j in 0..a.steps() {
+                let y = a.stored(s, j) + zero;
+                a.store(j, y);
+            }
+        }
     }
 }
 

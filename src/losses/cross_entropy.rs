@@ -673,9 +673,11 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
             let places = factors.classes[rows.clone()].iter().zip(Row::from(problem.layout, start));
             let loss = Vector::load_first(s, &losses[rows.clone()], T::one());
             let g = factors.factors(s, start, rows.len());
-            let weight = Wide::exact(factors.weights(s, start, rows.len()));
             let wide: Wide<T, S> = Wide::exact(loss);
-            canonical(without_nothing(weight, wide).round()).store_first(&mut losses[rows.clone()]);
+            if problem.options.classes.weights.is_some() {
+                let weight = Wide::exact(factors.weights(s, start, rows.len()));
+                canonical(without_nothing(weight, wide).round()).store_first(&mut losses[rows.clone()]);
+            }
             // p − 1 at the class: as many digits as the loss has.
             let at_class =
                 if grad.is_empty() { g } else { canonical(((-wide).exp_m1() * Wide::exact(g)).round()) };
