@@ -34,6 +34,10 @@ pub(crate) trait Access<T: Lane> {
     fn stored<S: Simd>(&self, s: S, j: usize) -> Vector<T, S>;
     /// Writes register `j` of the output.
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>);
+    /// Element `i` of the first input, in row `r` of those at hand.
+    fn element(&self, r: usize, i: usize) -> T;
+    /// Writes that of the output.
+    fn set_element(&mut self, r: usize, i: usize, x: T);
 
     /// N registers of input `n`, full ones if there is more than one; so are those below.
     #[inline(always)]
@@ -505,6 +509,16 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
         v.store(self.out.get_mut(j).unwrap_or(self.out_tail));
     }
+    #[inline(always)]
+    fn element(&self, _: usize, i: usize) -> T {
+        let (all, tail) =
+            if IN_PLACE { (&*self.out, &*self.out_tail) } else { (self.inputs[0], &self.tails[0]) };
+        all.get(i / T::LANES).unwrap_or(tail).as_ref()[i % T::LANES]
+    }
+    #[inline(always)]
+    fn set_element(&mut self, _: usize, i: usize, x: T) {
+        self.out.get_mut(i / T::LANES).unwrap_or(self.out_tail).as_mut()[i % T::LANES] = x;
+    }
 
     #[inline(always)]
     fn visit<S: Simd, const M: usize>(
@@ -607,6 +621,14 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
         v.store(register_mut(self.out, j * self.stride));
+    }
+    #[inline(always)]
+    fn element(&self, r: usize, i: usize) -> T {
+        (if IN_PLACE { &*self.out } else { self.inputs[0] })[i * self.stride + r]
+    }
+    #[inline(always)]
+    fn set_element(&mut self, r: usize, i: usize, x: T) {
+        self.out[i * self.stride + r] = x;
     }
 
     #[inline(always)]
@@ -743,6 +765,14 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     #[inline(always)]
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>) {
         self.place.put(self.out, j, &v.to_array());
+    }
+    #[inline(always)]
+    fn element(&self, _: usize, i: usize) -> T {
+        (if IN_PLACE { &*self.out } else { self.inputs[0] })[self.place.start + i * self.place.stride]
+    }
+    #[inline(always)]
+    fn set_element(&mut self, _: usize, i: usize, x: T) {
+        self.out[self.place.start + i * self.place.stride] = x;
     }
 }
 

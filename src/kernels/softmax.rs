@@ -2015,19 +2015,24 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
     }
 }
 
-/// What each row's gradient is multiplied by.
-pub(crate) trait Factors<T: Lane> {
-    /// Of `rows` rows from `row` on, at most `LANES`, one a lane, 1 in the others; `#[inline(always)]` in every
-    /// implementation.
+/// What cross-entropy needs besides the logits. `#[inline(always)]` in every implementation.
+pub(crate) trait Targets<T: Lane> {
+    /// The class of a row. It need not exist where the row's factor is NaN.
+    fn class(&self, row: usize) -> usize;
+    /// What the gradients of `rows` rows from `row` on are multiplied by; at most `LANES`, one a lane, 1 in the others.
     fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S>;
+    /// (p − 1)·g at the class, given the loss.
+    fn at_class<S: Simd>(loss: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S>;
 }
 
-/// The ordinary rows of cross-entropy with classes: p·g, and L − x_t in the place of x_t in `losses`. Rows that need
-/// more care are left as they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less
-/// than a normal number, which a weight may bring back.
+/// Cross-entropy with classes: L − x_t, and of ordinary rows the gradient. Logits of rows that need more care are left as
+/// they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less than a normal
+/// number, which a weight may bring back.
 pub(crate) struct CrossEntropy<'a, T, F> {
     pub(crate) losses: &'a mut [T],
-    pub(crate) factors: F,
+    pub(crate) targets: F,
+    /// How many classes there are.
+    pub(crate) classes: usize,
     /// Whether the gradient is wanted.
     pub(crate) gradient: bool,
 }
@@ -2042,7 +2047,7 @@ pub(crate) fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
     tiny | one.lt(size) | size.is_nan()
 }
 
-impl<'a, T: SoftmaxElement, F: Factors<T>> CrossEntropy<'a, T, F> {
+impl<'a, T: SoftmaxElement, F: Targets<T>> CrossEntropy<'a, T, F> {
     const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
 
     /// Of the logits `x`; without any they are in `grad`, and overwritten.
@@ -2055,7 +2060,7 @@ impl<'a, T: SoftmaxElement, F: Factors<T>> CrossEntropy<'a, T, F> {
     }
 }
 
-impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
+impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
     type First<S: Simd> = Extremes<T, S>;
@@ -2064,7 +2069,11 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
     type Third<S: Simd> = Share<T, S>;
 
     #[inline(always)]
-    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize) -> Extremes<T, S> {
+    fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) -> Extremes<T, S> {
+        for (r, loss) in self.losses[row..][..a.rows()].iter_mut().enumerate() {
+            let class = self.targets.class(row + r);
+            *loss = if class < self.classes { a.element(r, class) } else { T::zero() };
+        }
         extremes(s, a)
     }
 
@@ -2088,10 +2097,12 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Share<T, S> {
-        let g = self.factors.factors(s, row, rows) + T::zero();
+        let g = self.targets.factors(s, row, rows) + T::zero();
         let excess = Excess::new::<_, false>(Plain, &head, sum);
-        self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
+        let loss = self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
         Share {
+            g,
+            at_class: if self.gradient { F::at_class(loss, g) } else { g },
             r: T::reciprocal(sum, T::RAISE).mul_one(g),
             care: head.special_rows() | needs_care(g),
             excess,
@@ -2105,7 +2116,7 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
         a: &mut A,
         row: usize,
         head: Head<T, S>,
-        Share { r, mut care, excess }: Share<T, S>,
+        Share { r, g, mut at_class, mut care, excess }: Share<T, S>,
     ) {
         if excess.is_unsettled(&head) {
             let log = excess.settled(a, Plain, &head);
@@ -2113,6 +2124,9 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
             let loss = self.write(row, a.rows(), &head, log, these);
             // Other losses are at least log 2.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
+            if self.gradient {
+                at_class = F::at_class(loss, g);
+            }
         }
         if !self.gradient {
             return;
@@ -2140,10 +2154,16 @@ impl<T: SoftmaxElement, F: Factors<T>> Work<T> for CrossEntropy<'_, T, F> {
                 a.store(j, y);
             }
         }
+        let (at_class, care) = (at_class.to_array(), care.rows());
+        for r in 0..a.rows() {
+            if !some || care.as_ref()[r] == T::zero() {
+                a.set_element(r, self.targets.class(row + r), at_class.as_ref()[r]);
+            }
+        }
     }
 }
 
-impl<T: SoftmaxElement, F: Factors<T>> CrossEntropy<'_, T, F> {
+impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
     /// Turns x_t into L − x_t in `these` of the rows, given log(Σ exp x) − m.
     #[inline(always)]
     fn write<S: Simd>(
@@ -2174,12 +2194,15 @@ impl<T: SoftmaxElement, F: Factors<T>> CrossEntropy<'_, T, F> {
 pub(crate) struct Share<T: Lane, S: Simd> {
     /// The row's factor over its sum.
     r: Word<T, S>,
+    g: Vector<T, S>,
+    /// The gradient at the class.
+    at_class: Vector<T, S>,
     /// Rows that are left as they are.
     care: Mask<T, S>,
     excess: Excess<T, S>,
 }
 
-each_field!(Share { r: Word<T, S>, care: Mask<T, S>, excess: Excess<T, S> });
+each_field!(Share { r: Word<T, S>, g: Vector<T, S>, at_class: Vector<T, S>, care: Mask<T, S>, excess: Excess<T, S> });
 
 /// A work on all rows, to be compiled for each backend.
 struct Task<'a, T, W, const N: usize, const IN_PLACE: bool> {

@@ -41,7 +41,7 @@ use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
 use crate::error::check_len;
-use crate::kernels::softmax::{CrossEntropy, Factors, needs_care};
+use crate::kernels::softmax::{CrossEntropy, Targets, needs_care};
 use crate::simd::{Op, Simd, Vector};
 use crate::{Element, Error, Layout};
 
@@ -617,14 +617,15 @@ fn two_largest<T: Lane, S: Simd>(s: S, place: Row, x: &[T]) -> Option<[T; 2]> {
     Some(top)
 }
 
-/// The factor of each row's gradient: the upstream one times the weight of the class, NaN where it is ignored.
-struct RowFactors<'a, T> {
+/// Classes, and the factor of each row's gradient: the upstream one times the weight of the class, NaN where it is
+/// ignored.
+struct ClassTargets<'a, T> {
     problem: Problem<'a, T>,
     classes: &'a [usize],
     upstream: &'a [T],
 }
 
-impl<T: Element> RowFactors<'_, T> {
+impl<T: Element> ClassTargets<'_, T> {
     /// The weights of the classes of `rows` rows from `row` on, NaN where the class is ignored.
     #[inline(always)]
     fn weights<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
@@ -640,7 +641,11 @@ impl<T: Element> RowFactors<'_, T> {
     }
 }
 
-impl<T: Element> Factors<T> for RowFactors<'_, T> {
+impl<T: Element + WideElement> Targets<T> for ClassTargets<'_, T> {
+    #[inline(always)]
+    fn class(&self, row: usize) -> usize {
+        self.classes[row]
+    }
     #[inline(always)]
     fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
         let weights = self.weights(s, row, rows);
@@ -650,12 +655,16 @@ impl<T: Element> Factors<T> for RowFactors<'_, T> {
         }
         Vector::load_first(s, &self.upstream[row..row + rows], T::one()) * weights
     }
+    #[inline(always)]
+    fn at_class<S: Simd>(loss: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S> {
+        // expm1(−loss) has as many digits as the loss.
+        canonical(((-Wide::exact(loss)).exp_m1() * Wide::exact(g)).round())
+    }
 }
 
-/// What a batch of classes without options needs beyond the softmax: rows that are left to be done, the gradient at
-/// the class, and weights.
+/// What classes without options need beyond [`CrossEntropy`]: rows that are left to be done, and weights.
 struct Finish<'a, T> {
-    factors: RowFactors<'a, T>,
+    targets: ClassTargets<'a, T>,
     /// The logits, where `grad` is empty because only losses are asked for.
     x: &'a [T],
     grad: &'a mut [T],
@@ -666,61 +675,51 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { factors, x, grad, losses } = self;
-        let problem = &factors.problem;
+        let Self { targets, x, grad, losses } = self;
+        let problem = &targets.problem;
         for start in (0..losses.len()).step_by(T::LANES) {
             let rows = start..losses.len().min(start + T::LANES);
-            let places = factors.classes[rows.clone()].iter().zip(Row::from(problem.layout, start));
             let loss = Vector::load_first(s, &losses[rows.clone()], T::one());
-            let g = factors.factors(s, start, rows.len());
-            let wide: Wide<T, S> = Wide::exact(loss);
-            if problem.options.classes.weights.is_some() {
-                let weight = Wide::exact(factors.weights(s, start, rows.len()));
-                canonical(without_nothing(weight, wide).round()).store_first(&mut losses[rows.clone()]);
-            }
-            // p − 1 at the class: as many digits as the loss has.
-            let at_class =
-                if grad.is_empty() { g } else { canonical(((-wide).exp_m1() * Wide::exact(g)).round()) };
-            let at_class = at_class.to_array();
             // Less than a normal number, and of few digits before the weight.
             let tiny = loss.lt(Vector::splat(s, T::min_positive_value()));
             // Ignored rows too, by their factor.
-            let care = tiny | loss.is_nan() | needs_care(g);
+            let care = tiny | loss.is_nan() | needs_care(targets.factors(s, start, rows.len()));
+            if problem.options.classes.weights.is_some() {
+                let weight = Wide::exact(targets.weights(s, start, rows.len()));
+                let weighted = without_nothing(weight, Wide::exact(loss)).round();
+                canonical(weighted).store_first(&mut losses[rows.clone()]);
+            }
             if !care.any() {
-                if !grad.is_empty() {
-                    for ((&class, place), &at_class) in places.zip(at_class.as_ref()) {
-                        grad[place.index(class)] = at_class;
-                    }
-                }
                 continue;
             }
-            let (one, zero) = (Vector::splat(s, T::one()), Vector::splat(s, T::zero()));
-            let (loss, care) = (loss.to_array(), care.select(one, zero).to_array());
-            for (i, (row, (&class, place))) in rows.zip(places).enumerate() {
-                if problem.options.classes.ignore_index == Some(class) {
+            let care = care.select(Vector::splat(s, T::one()), Vector::splat(s, T::zero())).to_array();
+            let loss = loss.to_array();
+            for (row, (&loss, &care)) in rows.zip(loss.as_ref().iter().zip(care.as_ref())) {
+                if care == T::zero() {
+                    continue;
+                }
+                if problem.options.classes.ignore_index == Some(targets.classes[row]) {
                     losses[row] = T::zero();
                     if !grad.is_empty() {
+                        let place = Row::of(problem.layout, row);
                         (0..place.len).for_each(|i| grad[place.index(i)] = T::zero());
                     }
                     continue;
                 }
-                let loss = loss.as_ref()[i];
                 if loss.is_nan() {
                     losses[row] = <T as Lane>::NAN;
                 }
                 let tiny = loss < T::min_positive_value();
-                if tiny || !grad.is_empty() && care.as_ref()[i] == T::one() {
+                if tiny || !grad.is_empty() {
                     let mut logits = if grad.is_empty() {
                         Logits::Read(x)
                     } else {
-                        Logits::Overwrite { data: &mut *grad, upstream: factors.upstream }
+                        Logits::Overwrite { data: &mut *grad, upstream: targets.upstream }
                     };
                     let loss = problem.careful(s, &mut logits, row);
                     if tiny {
                         losses[row] = loss;
                     }
-                } else if !grad.is_empty() {
-                    grad[place.index(class)] = at_class.as_ref()[i];
                 }
             }
         }
@@ -754,15 +753,11 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
             };
             return Task { problem: self, logits, losses }.on(kernels);
         };
-        let source = x.unwrap_or(grad);
-        for ((loss, &class), place) in losses.iter_mut().zip(classes).zip(Row::from(self.layout, 0)) {
-            *loss = if class < place.len { source[place.index(class)] } else { T::zero() };
-        }
-        let factors = |problem| RowFactors { problem, classes, upstream };
-        let gradient = !upstream.is_empty();
-        let work = CrossEntropy { losses: &mut *losses, factors: factors(self), gradient };
+        let targets = |problem| ClassTargets { problem, classes, upstream };
+        let (count, gradient) = (self.layout.len(), !upstream.is_empty());
+        let work = CrossEntropy { losses: &mut *losses, targets: targets(self), classes: count, gradient };
         work.run(kernels, self.layout, x, grad);
-        Finish { factors: factors(self), x: x.unwrap_or_default(), grad, losses }.on(kernels);
+        Finish { targets: targets(self), x: x.unwrap_or_default(), grad, losses }.on(kernels);
     }
 
     /// The loss of one row, and its gradient in the place of its logits, by the general method.
