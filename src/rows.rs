@@ -36,8 +36,6 @@ pub(crate) trait Access<T: Lane> {
     fn store<S: Simd>(&mut self, j: usize, v: Vector<T, S>);
     /// Element `i` of the first input, in row `r` of those at hand.
     fn element(&self, r: usize, i: usize) -> T;
-    /// Writes that of the output.
-    fn set_element(&mut self, r: usize, i: usize, x: T);
 
     /// N registers of input `n`, full ones if there is more than one; so are those below.
     #[inline(always)]
@@ -230,6 +228,17 @@ pub(crate) trait Work<T: Lane> {
         open: Self::Open<S>,
         third: Self::Third<S>,
     );
+    /// After the third pass over rows that begin with `row`: the output, and where elements (row, i) of them lie in it.
+    #[inline(always)]
+    fn finish<S: Simd>(
+        &mut self,
+        _: S,
+        _row: usize,
+        _rows: usize,
+        _out: &mut [T],
+        _index: impl Fn(usize, usize) -> usize,
+    ) {
+    }
 }
 
 /// All passes, one after the other.
@@ -515,10 +524,6 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
             if IN_PLACE { (&*self.out, &*self.out_tail) } else { (self.inputs[0], &self.tails[0]) };
         all.get(i / T::LANES).unwrap_or(tail).as_ref()[i % T::LANES]
     }
-    #[inline(always)]
-    fn set_element(&mut self, _: usize, i: usize, x: T) {
-        self.out.get_mut(i / T::LANES).unwrap_or(self.out_tail).as_mut()[i % T::LANES] = x;
-    }
 
     #[inline(always)]
     fn visit<S: Simd, const M: usize>(
@@ -626,10 +631,6 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
     fn element(&self, r: usize, i: usize) -> T {
         (if IN_PLACE { &*self.out } else { self.inputs[0] })[i * self.stride + r]
     }
-    #[inline(always)]
-    fn set_element(&mut self, r: usize, i: usize, x: T) {
-        self.out[i * self.stride + r] = x;
-    }
 
     #[inline(always)]
     fn visit<S: Simd, const M: usize>(
@@ -689,6 +690,12 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Where element i lies, whether it takes part or not.
+    #[inline(always)]
+    fn indices(self) -> impl Fn(usize, usize) -> usize {
+        move |_, i| self.start + i * self.stride
+    }
+
     /// The index of element i, where that takes part.
     fn index(&self, i: usize) -> Option<usize> {
         let index = self.start + i * self.stride;
@@ -769,10 +776,6 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     #[inline(always)]
     fn element(&self, _: usize, i: usize) -> T {
         (if IN_PLACE { &*self.out } else { self.inputs[0] })[self.place.start + i * self.place.stride]
-    }
-    #[inline(always)]
-    fn set_element(&mut self, _: usize, i: usize, x: T) {
-        self.out[self.place.start + i * self.place.stride] = x;
     }
 }
 
@@ -901,6 +904,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             let place =
                 Place { kept, row, start: row / inner * len * inner + row % inner, stride: inner, len };
             lone(s, work, &mut Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place }, row);
+            work.finish(s, row, 1, out, place.indices());
             row += 1;
         }
         return;
@@ -962,6 +966,10 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
                     |a| work.third(s, a, row + i, Each::row(s, &opens, i), Each::row(s, &thirds, i)),
                 );
                 rows.unstage(s, i);
+            }
+            if batch > 0 {
+                let block = Block { start: row * len, inner, len, rows: batch };
+                work.finish(s, row, batch, rows.out, block.indices());
             }
             if next == 0 {
                 break;
@@ -1027,6 +1035,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
                 // To the same bits, and compiled once for all backends.
                 lone(Portable, work, &mut a, row);
             }
+            work.finish(s, row, 1, out, place.indices());
             row += 1;
         }
         let mut first = W::First::blank(s);
@@ -1041,6 +1050,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             if !reduces {
                 sides[0].scatter(s, block, out);
             }
+            work.finish(s, first_row, block.rows, out, block.indices());
         }
         if next.rows == 0 {
             return;
@@ -1144,6 +1154,13 @@ struct Block {
 }
 
 impl Block {
+    /// Where element i of row r lies.
+    #[inline(always)]
+    fn indices(self) -> impl Fn(usize, usize) -> usize {
+        let beside = if self.inner == 1 { self.len } else { 1 };
+        move |r, i| self.start + r * beside + i * self.inner
+    }
+
     /// `tile[i][r]` is element i of row r.
     #[inline(always)]
     fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], tile: &mut [T::Array]) {

@@ -2099,10 +2099,8 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     ) -> Share<T, S> {
         let g = self.targets.factors(s, row, rows) + T::zero();
         let excess = Excess::new::<_, false>(Plain, &head, sum);
-        let loss = self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
+        self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
         Share {
-            g,
-            at_class: if self.gradient { F::at_class(loss, g) } else { g },
             r: T::reciprocal(sum, T::RAISE).mul_one(g),
             care: head.special_rows() | needs_care(g),
             excess,
@@ -2116,7 +2114,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         a: &mut A,
         row: usize,
         head: Head<T, S>,
-        Share { r, g, mut at_class, mut care, excess }: Share<T, S>,
+        Share { r, mut care, excess }: Share<T, S>,
     ) {
         if excess.is_unsettled(&head) {
             let log = excess.settled(a, Plain, &head);
@@ -2124,9 +2122,6 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             let loss = self.write(row, a.rows(), &head, log, these);
             // Other losses are at least log 2.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
-            if self.gradient {
-                at_class = F::at_class(loss, g);
-            }
         }
         if !self.gradient {
             return;
@@ -2154,10 +2149,28 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
                 a.store(j, y);
             }
         }
-        let (at_class, care) = (at_class.to_array(), care.rows());
-        for r in 0..a.rows() {
-            if !some || care.as_ref()[r] == T::zero() {
-                a.set_element(r, self.targets.class(row + r), at_class.as_ref()[r]);
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(
+        &mut self,
+        s: S,
+        row: usize,
+        rows: usize,
+        out: &mut [T],
+        index: impl Fn(usize, usize) -> usize,
+    ) {
+        if !self.gradient {
+            return;
+        }
+        let loss = Vector::load_first(s, &self.losses[row..row + rows], T::one());
+        let g = self.targets.factors(s, row, rows);
+        let care = loss.lt(Vector::splat(s, T::min_positive_value())) | loss.is_nan() | needs_care(g);
+        let (some, care) = (care.any(), care.rows());
+        let at_class = F::at_class(loss, g).to_array();
+        for (r, (&at_class, &care)) in at_class.as_ref().iter().zip(care.as_ref()).enumerate().take(rows) {
+            if !some || care == T::zero() {
+                out[index(r, self.targets.class(row + r))] = at_class;
             }
         }
     }
@@ -2194,15 +2207,12 @@ impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
 pub(crate) struct Share<T: Lane, S: Simd> {
     /// The row's factor over its sum.
     r: Word<T, S>,
-    g: Vector<T, S>,
-    /// The gradient at the class.
-    at_class: Vector<T, S>,
     /// Rows that are left as they are.
     care: Mask<T, S>,
     excess: Excess<T, S>,
 }
 
-each_field!(Share { r: Word<T, S>, g: Vector<T, S>, at_class: Vector<T, S>, care: Mask<T, S>, excess: Excess<T, S> });
+each_field!(Share { r: Word<T, S>, care: Mask<T, S>, excess: Excess<T, S> });
 
 /// A work on all rows, to be compiled for each backend.
 struct Task<'a, T, W, const N: usize, const IN_PLACE: bool> {
