@@ -195,6 +195,10 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>) -> (Self::Row<S>, Mask<Self, S>)
     where
         Self: Sized;
+    /// g·part/row, rounded.
+    fn share<S: Simd>(part: Self::Row<S>, row: Self::Row<S>, g: Vector<Self, S>) -> Vector<Self, S>
+    where
+        Self: Sized;
     /// log1p(2^k·others/max) in two words; k ≤ 0 integers.
     fn log1p_quotient<S: Simd>(
         others: Self::Row<S>,
@@ -327,6 +331,15 @@ impl SoftmaxElement for f32 {
         // Rounded, the difference keeps its sign: f32 numbers are far finer than the grid here.
         let beyond = Vector::narrow([others[0] - max[0], others[1] - max[1]]);
         (others, !beyond.lt(Vector::splat(beyond.s, 0.0)))
+    }
+
+    #[inline(always)]
+    fn share<S: Simd>(part: Self::Row<S>, row: Self::Row<S>, g: Vector<f32, S>) -> Vector<f32, S> {
+        Vector::narrow(halves(
+            [g],
+            #[inline(always)]
+            |[g], i| part[i] / row[i] * g,
+        ))
     }
 
     #[inline(always)]
@@ -492,6 +505,12 @@ impl SoftmaxElement for f64 {
         let max = word(max);
         let others = row.add(Word { hi: -max.hi, lo: -max.lo });
         (others, !others.hi.lt(max.hi))
+    }
+
+    #[inline(always)]
+    fn share<S: Simd>(part: Self::Row<S>, row: Self::Row<S>, g: Vector<f64, S>) -> Vector<f64, S> {
+        let share = part.div(row).mul_one(g);
+        share.hi + share.lo
     }
 
     #[inline(always)]
@@ -2028,13 +2047,15 @@ pub(crate) trait Targets<T: Lane> {
 /// Cross-entropy with classes: L − x_t, and of ordinary rows the gradient. Logits of rows that need more care are left as
 /// they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less than a normal
 /// number, which a weight may bring back.
-pub(crate) struct CrossEntropy<'a, T, F> {
-    pub(crate) losses: &'a mut [T],
-    pub(crate) targets: F,
+pub(crate) struct CrossEntropy<'a, T: Lane, F> {
+    losses: &'a mut [T],
+    targets: F,
     /// How many classes there are.
-    pub(crate) classes: usize,
+    classes: usize,
     /// Whether the gradient is wanted.
-    pub(crate) gradient: bool,
+    gradient: bool,
+    /// (p − 1)·g at the classes of the rows at hand, and 1 where that is right: p is at most ½.
+    at_class: [T::Array; 2],
 }
 
 /// Whether a row with this factor is left as it is: what softmax leaves out could count, or a subnormal low word.
@@ -2049,6 +2070,10 @@ pub(crate) fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
 
 impl<'a, T: SoftmaxElement, F: Targets<T>> CrossEntropy<'a, T, F> {
     const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
+
+    pub(crate) fn new(losses: &'a mut [T], targets: F, classes: usize, gradient: bool) -> Self {
+        Self { losses, targets, classes, gradient, at_class: [T::array(T::zero()); 2] }
+    }
 
     /// Of the logits `x`; without any they are in `grad`, and overwritten.
     pub(crate) fn run(self, kernels: Kernels, layout: Layout, x: Option<&[T]>, grad: &mut [T]) {
@@ -2097,7 +2122,14 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Share<T, S> {
-        let g = self.targets.factors(s, row, rows) + T::zero();
+        let zero = Vector::splat(s, T::zero());
+        let g = self.targets.factors(s, row, rows) + zero;
+        if self.gradient {
+            let x = self.class_logits(s, row, rows);
+            let [own] = Plain::terms::<S, 1, false>([Plain.within(x, &head.frame)], &head.frame, |_| ());
+            let (others, right) = T::others(sum, own);
+            self.at_class = [(zero - T::share(others, sum, g)).to_array(), right.rows()];
+        }
         let excess = Excess::new::<_, false>(Plain, &head, sum);
         self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
         Share {
@@ -2167,7 +2199,12 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let g = self.targets.factors(s, row, rows);
         let care = loss.lt(Vector::splat(s, T::min_positive_value())) | loss.is_nan() | needs_care(g);
         let (some, care) = (care.any(), care.rows());
-        let at_class = F::at_class(loss, g).to_array();
+        let right: Mask<T, S> = Each::all(s, &self.at_class[1]);
+        let mut at_class = self.at_class[0];
+        if (!right).any() {
+            // The loss has all the digits of 1 − p.
+            at_class = right.select(Vector::load(s, &at_class), F::at_class(loss, g)).to_array();
+        }
         for (r, (&at_class, &care)) in at_class.as_ref().iter().zip(care.as_ref()).enumerate().take(rows) {
             if !some || care == T::zero() {
                 out[index(r, self.targets.class(row + r))] = at_class;
@@ -2177,6 +2214,14 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
 }
 
 impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
+    /// x_t, where no loss has taken its place.
+    #[inline(always)]
+    fn class_logits<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
+        let losses = &self.losses[row..row + rows];
+        // A single row may be in all lanes.
+        Vector::load_first(s, losses, losses.first().copied().unwrap_or(T::zero()))
+    }
+
     /// Turns x_t into L − x_t in `these` of the rows, given log(Σ exp x) − m.
     #[inline(always)]
     fn write<S: Simd>(
@@ -2187,9 +2232,7 @@ impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
         log: Word<T, S>,
         these: Mask<T, S>,
     ) -> Vector<T, S> {
-        let losses = &mut self.losses[row..row + rows];
-        // A single row may be in all lanes.
-        let x = Vector::load_first(these.s, losses, losses.first().copied().unwrap_or(T::zero()));
+        let x = self.class_logits(these.s, row, rows);
         let special = head.special(T::NAN, T::NAN);
         // Neither difference is negative: nothing cancels.
         let gap = finite_or_head(two_sum(head.m(), -x));
@@ -2197,7 +2240,7 @@ impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
         let loss = sum.hi + (sum.lo + (gap.lo + log.lo));
         let loss = is_finite(gap.hi).select(loss, gap.hi);
         let loss = these.select(special.rows.select(special.value, loss), x);
-        loss.store_first(losses);
+        loss.store_first(&mut self.losses[row..row + rows]);
         loss
     }
 }

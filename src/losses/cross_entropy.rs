@@ -754,9 +754,12 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
             return Task { problem: self, logits, losses }.on(kernels);
         };
         let targets = |problem| ClassTargets { problem, classes, upstream };
-        let (count, gradient) = (self.layout.len(), !upstream.is_empty());
-        let work = CrossEntropy { losses: &mut *losses, targets: targets(self), classes: count, gradient };
-        work.run(kernels, self.layout, x, grad);
+        CrossEntropy::new(&mut *losses, targets(self), self.layout.len(), !upstream.is_empty()).run(
+            kernels,
+            self.layout,
+            x,
+            grad,
+        );
         Finish { targets: targets(self), x: x.unwrap_or_default(), grad, losses }.on(kernels);
     }
 
