@@ -1166,7 +1166,7 @@ impl Block {
     fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], tile: &mut [T::Array]) {
         let x = &x[self.start..];
         if self.is_square::<T, S>(tile.len()) {
-            s.apart(ToTile { rows: self.rows, x, tile });
+            s.apart(ToTile { x, tile });
         } else {
             self.copy_in(x, tile);
         }
@@ -1230,7 +1230,6 @@ impl Block {
 
 /// Contiguous rows into a tile, in squares of registers.
 struct ToTile<'a, T: Lane> {
-    rows: usize,
     x: &'a [T],
     tile: &'a mut [T::Array],
 }
@@ -1239,16 +1238,19 @@ impl<T: Lane> Op for ToTile<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { rows, x, tile } = self;
+        let Self { x, tile } = self;
         let len = tile.len();
-        let mut flat = [T::array(T::zero()); MOST_ROWS];
-        let x = if len < T::LANES {
-            // With room behind the last row.
-            T::flat_mut(&mut flat)[..rows * len].copy_from_slice(&x[..rows * len]);
-            T::flat(&flat)
-        } else {
-            x
-        };
+        if len < T::LANES {
+            // What a row's register has of the next rows is not stored; behind the last row there is nothing.
+            let square = Vector::<T, S>::transpose(each(
+                #[inline(always)]
+                |r| Vector::load_first(s, x.get(r % T::LANES * len..).unwrap_or_default(), T::zero()),
+            ));
+            for (to, from) in tile.iter_mut().zip(square) {
+                from.store(to);
+            }
+            return;
+        }
         // The last register reaches to the end of the row.
         let last = len.saturating_sub(T::LANES);
         let reach = last + T::LANES;
@@ -1263,14 +1265,9 @@ impl<T: Lane> Op for ToTile<'_, T> {
                 #[inline(always)]
                 |r| Vector::load(s, register(from[r % T::LANES], first)),
             ));
-            if let Some(to) = tile.get_mut(first..first + T::LANES) {
-                for i in 0..T::LANES {
-                    square[i].store(&mut to[i]);
-                }
-            } else {
-                for (to, from) in tile.iter_mut().zip(square) {
-                    from.store(to);
-                }
+            let to = &mut tile[first..first + T::LANES];
+            for i in 0..T::LANES {
+                square[i].store(&mut to[i]);
             }
             if first == last {
                 break;
@@ -1291,36 +1288,36 @@ impl<T: Lane> Op for FromTile<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { rows, tile, out: all } = self;
+        let Self { rows, tile, out } = self;
         let len = tile.len();
-        let zero = T::array(T::zero());
-        let mut flat = [zero; MOST_ROWS];
-        let out = if len < T::LANES { T::flat_mut(&mut flat) } else { &mut *all };
+        if len < T::LANES {
+            let zero = T::array(T::zero());
+            let square = Vector::<T, S>::transpose(each(
+                #[inline(always)]
+                |i| Vector::load(s, tile.get(i).unwrap_or(&zero)),
+            ));
+            for (r, row) in square.into_iter().enumerate().take(rows) {
+                // What this writes beyond a row, that of the next one overwrites.
+                row.store_first(&mut out[r * len..]);
+            }
+            return;
+        }
         // The last register reaches to the end of the row.
         let last = len.saturating_sub(T::LANES);
         let mut first = 0;
         loop {
-            let square = Vector::<T, S>::transpose(match tile.get(first..first + T::LANES) {
-                Some(tile) => each(
-                    #[inline(always)]
-                    |i| Vector::load(s, &tile[i % T::LANES]),
-                ),
-                None => each(
-                    #[inline(always)]
-                    |i| Vector::load(s, tile.get(i).unwrap_or(&zero)),
-                ),
-            });
+            let from = &tile[first..first + T::LANES];
+            let square = Vector::<T, S>::transpose(each(
+                #[inline(always)]
+                |i| Vector::load(s, &from[i % T::LANES]),
+            ));
             for (r, row) in square.into_iter().enumerate().take(T::LANES) {
-                // What this writes beyond a short row, that of the next one overwrites.
                 row.store(register_mut(out, r * len + first));
             }
             if first == last {
                 break;
             }
             first = last.min(first + T::LANES);
-        }
-        if len < T::LANES {
-            all[..rows * len].copy_from_slice(&T::flat(&flat)[..rows * len]);
         }
     }
 }
