@@ -713,32 +713,42 @@ fn extremes_by<T: SoftmaxElement, S: Simd, A: Access<T>, const N: usize>(s: S, a
     }
 }
 
+/// The two largest of three.
+#[inline(always)]
+fn with_next<T: Lane, S: Simd>([first, second]: [Vector<T, S>; 2], x: Vector<T, S>) -> [Vector<T, S>; 2] {
+    [x.max(first), x.min(first).max(second)]
+}
+
 /// The second largest element of each row; the largest where it occurs twice.
 #[inline(always)]
 fn second_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vector<T, S> {
     let none = -T::INFINITY;
-    let mut first = Vector::splat(s, none);
-    let mut second = first;
-    for j in 0..a.steps() {
-        let x = a.load(s, 0, j);
-        let above = first.lt(x);
-        second = above.select(first, x).max(second);
-        first = above.select(x, first);
+    let mut largest = [Vector::splat(s, none); 2];
+    let mut j = a.visit::<S, ROOM>(
+        s,
+        0,
+        a.full(),
+        #[inline(always)]
+        |x| {
+            for x in x {
+                largest = with_next(largest, x);
+            }
+        },
+    );
+    while j < a.steps() {
+        largest = with_next(largest, a.load(s, 0, j));
+        j += 1;
     }
     if A::ACROSS {
-        let (a, b) = (first.to_array(), second.to_array());
-        let mut top = [none; 2];
-        for &x in a.as_ref().iter().chain(b.as_ref()) {
-            if x > top[0] {
-                top = [x, top[0]];
-            } else if x > top[1] {
-                top[1] = x;
+        for distance in [8, 4, 2, 1] {
+            if distance < T::LANES {
+                for x in largest {
+                    largest = with_next(largest, Vector::load(s, &T::rotated(x.to_array(), distance)));
+                }
             }
         }
-        Vector::splat(s, top[1])
-    } else {
-        second
     }
+    largest[1]
 }
 
 /// What takes the place of x in the exponentials of a row with maximum m.
@@ -1030,6 +1040,17 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                         },
                     );
                 }
+            }
+            if S::ROOMY && REST && !long {
+                j = a.visit::<S, N>(
+                    s,
+                    j,
+                    end.min(a.full()),
+                    #[inline(always)]
+                    |x| {
+                        self.add::<N, false>(x, &mut sums, false);
+                    },
+                );
             }
             while j < end {
                 // What registers beyond the end hold is too small to be seen.
@@ -1427,7 +1448,7 @@ fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     let [max] = G::terms::<S, 1, true>([g.within(m, &head.frame)], &head.frame, |_| ());
     let frame = Frame::relative_to(g, m, alone.select(m, second));
     let rest = Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false, tame: false };
-    let mut totals = rest.total::<_, 1>(a);
+    let mut totals = if S::ROOMY { rest.total::<_, ROOM>(a) } else { rest.total::<_, 1>(a) };
     let twice = second.eq(m);
     if twice.any() {
         // Every occurrence of the maximum was added: one is taken back. The frame is the same.
