@@ -790,6 +790,11 @@ const TINY: usize = 12;
 const SHORT: usize = 32;
 const MODERATE: usize = 128;
 
+/// Rows of another axis of tensors with so many elements are copied in strips, of so many registers in all: elements of a
+/// row may be a page apart, and then every line has a cost of its own unless its neighbours come with it.
+const MANY: usize = 1 << 15;
+const WIDE: usize = 512;
+
 /// What a row has beyond its last register.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -986,79 +991,143 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         return;
     }
     let tiled = kept == Kept::All && len > 0 && len <= MODERATE;
-    // Whether the first block does not have all rows.
-    let more = count > if inner == 1 { T::LANES } else { inner.min(T::LANES) };
-    let mut sides = [Tiles::none(), Tiles::none()];
-    // Only as much as is needed is cleared.
-    let zero = T::array(T::zero());
-    let (mut tiny, mut short, mut moderate, mut other_tiny, mut other_short, mut other_moderate);
-    macro_rules! clear {
-        ($one:ident, $other:ident, $most:ident) => {{
-            $one = TileArrays { inputs: [[zero; $most]; N], out: [zero; $most] };
-            sides[1] = $one.cut(len);
-            if more {
-                $other = TileArrays { inputs: [[zero; $most]; N], out: [zero; $most] };
-                sides[0] = $other.cut(len);
-            }
-        }};
-    }
-    if tiled && len <= TINY {
-        clear!(tiny, other_tiny, TINY);
+    let wide = tiled && inner > T::LANES && layout.elements() >= MANY;
+    let most = if wide { WIDE / len * T::LANES } else { T::LANES };
+    let blocks = Blocks::<T, W, N, IN_PLACE> { layout, kept, inputs, out, fills, work, tiled, most };
+    if wide {
+        blocks.with_tiles::<S, WIDE>(s);
+    } else if tiled && len <= TINY {
+        blocks.with_tiles::<S, TINY>(s);
     } else if tiled && len <= SHORT {
-        clear!(short, other_short, SHORT);
+        blocks.with_tiles::<S, SHORT>(s);
     } else if tiled {
-        clear!(moderate, other_moderate, MODERATE);
+        blocks.with_tiles::<S, MODERATE>(s);
+    } else {
+        s.apart(InTiles { blocks, sides: [Tiles::none(), Tiles::none()] });
     }
-    // The rows at hand, none at first, and the first of them.
-    let (mut block, mut first_row) = (Block { start: 0, inner, len, rows: 0 }, 0);
-    let mut open = W::Open::blank(s);
-    loop {
-        let mut second = W::Second::blank(s);
-        if block.rows > 0 {
-            let mut a = sides[0].columns::<IN_PLACE>(block, inputs, out);
-            second = work.second(s, &mut a, first_row, open);
+}
+
+/// Rows side by side, `LANES` at a time.
+struct Blocks<'a, 'b, T: Lane, W, const N: usize, const IN_PLACE: bool> {
+    layout: Layout,
+    kept: Kept<'a>,
+    inputs: [&'a [T]; N],
+    out: &'a mut [T],
+    fills: [T; N],
+    work: &'b mut W,
+    /// Whether rows are copied, and the most rows of a strip.
+    tiled: bool,
+    most: usize,
+}
+
+impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '_, T, W, N, IN_PLACE> {
+    /// Runs the work on copies. Out of line, for the pages of a large stack cost something wherever a function has one.
+    #[inline(never)]
+    fn with_tiles<S: Simd, const LEN: usize>(self, s: S) {
+        let (count, inner) = (self.layout.row_count(), self.layout.inner());
+        let zero = T::array(T::zero());
+        let clear = || TileArrays::<T, N, LEN> { inputs: [[zero; LEN]; N], out: [zero; LEN] };
+        // Only as much as is needed is cleared.
+        let mut one = clear();
+        let mut other;
+        let mut sides = [Tiles::none(), one.all()];
+        if count > if inner == 1 { self.most } else { inner.min(self.most) } {
+            other = clear();
+            sides[0] = other.all();
         }
-        // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
-        let mut next = Block { rows: 0, ..block };
-        while row < count {
-            let start = row / inner * len * inner + row % inner;
-            let rows = T::LANES.min(if inner == 1 { count - row } else { inner - row % inner });
-            if tiled || kept == Kept::All && rows == T::LANES {
-                next = Block { start, rows, ..block };
-                break;
+        s.apart(InTiles { blocks: self, sides });
+    }
+}
+
+/// The work, and what rows are copied to.
+struct InTiles<'a, 'b, 'c, T: Lane, W, const N: usize, const IN_PLACE: bool> {
+    blocks: Blocks<'a, 'b, T, W, N, IN_PLACE>,
+    sides: [Tiles<'c, T, N>; 2],
+}
+
+impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
+    for InTiles<'_, '_, '_, T, W, N, IN_PLACE>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { blocks, mut sides } = self;
+        let Blocks { layout, kept, inputs, out, fills, work, tiled, most } = blocks;
+        let (len, inner, count, reduces) = (layout.len(), layout.inner(), layout.row_count(), out.is_empty());
+        let mut row = 0;
+        // The rows at hand, none at first, the first of them, and the strip that they are of.
+        let (mut block, mut first_row) = (Block { start: 0, inner, len, rows: 0 }, 0);
+        let mut strip = Strip { all: block, first: 0, side: 0 };
+        let mut open = W::Open::blank(s);
+        loop {
+            let mut second = W::Second::blank(s);
+            if block.rows > 0 {
+                let part = strip.part::<T>(first_row);
+                let mut a = sides[strip.side].columns::<IN_PLACE>(part, block, inputs, out);
+                second = work.second(s, &mut a, first_row, open);
             }
-            let place = Place { kept, row, start, stride: inner, len };
-            let mut a = Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place };
-            if W::MASKS {
-                passes(s, work, &mut a, row);
-            } else {
-                // To the same bits, and compiled once for all backends.
-                lone(Portable, work, &mut a, row);
+            // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
+            let (mut next, mut next_strip) = (Block { rows: 0, ..block }, strip);
+            while row < count {
+                let start = row / inner * len * inner + row % inner;
+                let neighbours = if inner == 1 { count - row } else { inner - row % inner };
+                let rows = T::LANES.min(neighbours);
+                if tiled || kept == Kept::All && rows == T::LANES {
+                    next = Block { start, rows, ..block };
+                    if row == strip.first + strip.all.rows {
+                        let all = Block { start, rows: most.min(neighbours), ..block };
+                        next_strip = Strip { all, first: row, side: strip.side ^ 1 };
+                    }
+                    break;
+                }
+                let place = Place { kept, row, start, stride: inner, len };
+                let mut a = Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place };
+                if W::MASKS {
+                    passes(s, work, &mut a, row);
+                } else {
+                    // To the same bits, and compiled once for all backends.
+                    lone(Portable, work, &mut a, row);
+                }
+                work.finish(s, row, 1, out, place.indices());
+                row += 1;
             }
-            work.finish(s, row, 1, out, place.indices());
-            row += 1;
-        }
-        let mut first = W::First::blank(s);
-        if next.rows > 0 {
-            sides[1].gather::<S, IN_PLACE>(s, next, inputs, out);
-            first = work.first(s, &mut sides[1].columns::<IN_PLACE>(next, inputs, out), row);
-        }
-        if block.rows > 0 {
-            let third = work.close(s, first_row, block.rows, open, second);
-            let mut a = sides[0].columns::<IN_PLACE>(block, inputs, out);
-            work.third(s, &mut a, first_row, open, third);
-            if !reduces {
-                sides[0].scatter(s, block, out);
+            let new = next_strip.side != strip.side;
+            let mut first = W::First::blank(s);
+            if next.rows > 0 {
+                let side = &mut sides[next_strip.side];
+                if new {
+                    side.gather::<S, IN_PLACE>(s, next_strip.all, inputs, out);
+                }
+                let mut a = side.columns::<IN_PLACE>(next_strip.part::<T>(row), next, inputs, out);
+                first = work.first(s, &mut a, row);
             }
-            work.finish(s, first_row, block.rows, out, block.indices());
+            if block.rows > 0 {
+                let third = work.close(s, first_row, block.rows, open, second);
+                let (side, part) = (&mut sides[strip.side], strip.part::<T>(first_row));
+                work.third(
+                    s,
+                    &mut side.columns::<IN_PLACE>(part, block, inputs, out),
+                    first_row,
+                    open,
+                    third,
+                );
+                if tiled {
+                    let tile = Block { start: part * len * T::LANES, inner: T::LANES, ..block };
+                    work.finish(s, first_row, block.rows, T::flat_mut(side.out), tile.indices());
+                } else {
+                    work.finish(s, first_row, block.rows, out, block.indices());
+                }
+                if !reduces && (new || next.rows == 0) {
+                    side.scatter(s, strip.all, out);
+                }
+            }
+            if next.rows == 0 {
+                return;
+            }
+            (block, first_row, strip) = (next, row, next_strip);
+            row += next.rows;
+            open = work.open(s, first);
         }
-        if next.rows == 0 {
-            return;
-        }
-        (block, first_row) = (next, row);
-        row += next.rows;
-        sides.swap(0, 1);
-        open = work.open(s, first);
     }
 }
 
@@ -1070,10 +1139,26 @@ struct TileArrays<T: Lane, const N: usize, const LEN: usize> {
 }
 
 impl<T: Lane, const N: usize, const LEN: usize> TileArrays<T, N, LEN> {
-    /// Those for rows of `len` elements.
     #[inline(always)]
-    fn cut(&mut self, len: usize) -> Tiles<'_, T, N> {
-        Tiles { inputs: self.inputs.each_mut().map(|tile| &mut tile[..len]), out: &mut self.out[..len] }
+    fn all(&mut self) -> Tiles<'_, T, N> {
+        Tiles { inputs: self.inputs.each_mut().map(|tile| &mut tile[..]), out: &mut self.out }
+    }
+}
+
+/// Neighbouring rows that are copied at once, a tile for each `LANES` of them.
+#[derive(Clone, Copy)]
+struct Strip {
+    all: Block,
+    first: usize,
+    /// Where they are copied to.
+    side: usize,
+}
+
+impl Strip {
+    /// The tile that begins with that row.
+    #[inline(always)]
+    fn part<T: Lane>(&self, row: usize) -> usize {
+        (row - self.first) / T::LANES
     }
 }
 
@@ -1115,6 +1200,7 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
     #[inline(always)]
     fn columns<'a, const IN_PLACE: bool>(
         &'a mut self,
+        part: usize,
         block: Block,
         inputs: [&'a [T]; N],
         out: &'a mut [T],
@@ -1123,9 +1209,10 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
         if !self.out.is_empty() {
             let inputs = each(
                 #[inline(always)]
-                |n| T::flat(&*self.inputs[n]),
+                |n| T::flat(&self.inputs[n][part * len..][..len]),
             );
-            return Columns { inputs, out: T::flat_mut(self.out), len, stride: T::LANES, rows };
+            let out = T::flat_mut(&mut self.out[part * len..][..len]);
+            return Columns { inputs, out, len, stride: T::LANES, rows };
         }
         // From the first element of the first row to the last element of the last one.
         let part = if len == 0 { 0..0 } else { start..start + (len - 1) * inner + rows };
@@ -1165,8 +1252,8 @@ impl Block {
     #[inline(always)]
     fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], tile: &mut [T::Array]) {
         let x = &x[self.start..];
-        if self.is_square::<T, S>(tile.len()) {
-            s.apart(ToTile { x, tile });
+        if self.is_square::<T, S>() {
+            s.apart(ToTile { x, tile: &mut tile[..self.len] });
         } else {
             self.copy_in(x, tile);
         }
@@ -1176,8 +1263,8 @@ impl Block {
     #[inline(always)]
     fn scatter<T: Lane, S: Simd>(self, s: S, tile: &[T::Array], out: &mut [T]) {
         let out = &mut out[self.start..];
-        if self.is_square::<T, S>(tile.len()) {
-            s.apart(FromTile { rows: self.rows, tile, out });
+        if self.is_square::<T, S>() {
+            s.apart(FromTile { rows: self.rows, tile: &tile[..self.len], out });
         } else {
             self.copy_out(tile, out);
         }
@@ -1185,24 +1272,27 @@ impl Block {
 
     /// Whether registers are transposed: no row is missing, or all are so short that they are copied.
     #[inline(always)]
-    fn is_square<T: Lane, S: Simd>(self, len: usize) -> bool {
-        S::ROOMY && self.inner == 1 && (self.rows == T::LANES || len < T::LANES)
+    fn is_square<T: Lane, S: Simd>(self) -> bool {
+        S::ROOMY && self.inner == 1 && (self.rows == T::LANES || self.len < T::LANES)
     }
 
     #[inline(never)]
     fn copy_in<T: Lane>(self, x: &[T], tile: &mut [T::Array]) {
         if self.inner == 1 {
-            for (r, row) in x.chunks_exact(tile.len()).enumerate().take(self.rows) {
+            for (r, row) in x.chunks_exact(self.len).enumerate().take(self.rows) {
                 for (element, &x) in tile.iter_mut().zip(row) {
                     element.as_mut()[r] = x;
                 }
             }
         } else {
-            for (i, element) in tile.iter_mut().enumerate() {
-                let from = &x[i * self.inner..][..self.rows];
-                match T::registers(from) {
-                    ([full], _) => *element = *full,
-                    (_, part) => element.as_mut()[..self.rows].copy_from_slice(part),
+            for i in 0..self.len {
+                let (full, rest) = T::registers(&x[i * self.inner..][..self.rows]);
+                let mut tiles = tile[i..].iter_mut().step_by(self.len);
+                for (from, to) in full.iter().zip(tiles.by_ref()) {
+                    *to = *from;
+                }
+                if let (Some(to), false) = (tiles.next(), rest.is_empty()) {
+                    to.as_mut()[..rest.len()].copy_from_slice(rest);
                 }
             }
         }
@@ -1211,17 +1301,20 @@ impl Block {
     #[inline(never)]
     fn copy_out<T: Lane>(self, tile: &[T::Array], out: &mut [T]) {
         if self.inner == 1 {
-            for (r, row) in out.chunks_exact_mut(tile.len()).enumerate().take(self.rows) {
+            for (r, row) in out.chunks_exact_mut(self.len).enumerate().take(self.rows) {
                 for (out, element) in row.iter_mut().zip(tile) {
                     *out = element.as_ref()[r];
                 }
             }
         } else {
-            for (i, element) in tile.iter().enumerate() {
-                let to = &mut out[i * self.inner..][..self.rows];
-                match T::registers_mut(to) {
-                    ([full], _) => *full = *element,
-                    (_, part) => part.copy_from_slice(&element.as_ref()[..self.rows]),
+            for i in 0..self.len {
+                let (full, rest) = T::registers_mut(&mut out[i * self.inner..][..self.rows]);
+                let mut tiles = tile[i..].iter().step_by(self.len);
+                for (to, from) in full.iter_mut().zip(tiles.by_ref()) {
+                    *to = *from;
+                }
+                if let (Some(from), false) = (tiles.next(), rest.is_empty()) {
+                    rest.copy_from_slice(&from.as_ref()[..rest.len()]);
                 }
             }
         }
