@@ -246,6 +246,10 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn rounded<S: Simd>(sums: Sums<Self, S>, temperature: Option<Self>) -> Vector<Self, S>
     where
         Self: Sized;
+    /// A sum at the first of `PLAIN_SCALES`, in two words.
+    fn words<S: Simd>(sums: Sums<Self, S>) -> Word<Self, S>
+    where
+        Self: Sized;
     /// (g − y·sum)/temperature, y = 2^⌊z − MAGIC⌋·(t + w); sums at `PLAIN_SCALES`.
     fn less_share<S: Simd>(
         g: Vector<Self, S>,
@@ -392,6 +396,12 @@ impl SoftmaxElement for f32 {
         (sum, _): Sums<f32, S>,
         temperature: Option<f32>,
     ) -> Vector<f32, S> {
+        if let (Some(y), None) = (y, temperature) {
+            // Halved, so that no difference overflows.
+            let half = two_words([sum[0] * power(-111), sum[1] * power(-111)]);
+            let v = y * ((g * Self::HALF - half.hi) - half.lo);
+            return v + v;
+        }
         // A factor of 1 is exact.
         let y = match y {
             Some(y) => y,
@@ -415,6 +425,11 @@ impl SoftmaxElement for f32 {
     fn rounded<S: Simd>((sum, _): Sums<f32, S>, temperature: Option<f32>) -> Vector<f32, S> {
         let t = temperature.map(f64::from);
         Vector::narrow([cooled(sum[0] * power(-110), t), cooled(sum[1] * power(-110), t)])
+    }
+
+    #[inline(always)]
+    fn words<S: Simd>((sum, _): Sums<f32, S>) -> Word<f32, S> {
+        two_words(sum)
     }
 
     #[inline(always)]
@@ -595,6 +610,11 @@ impl SoftmaxElement for f64 {
             times_power(None, second, -(down + cooling.exponent)),
         );
         cooled(v, cooling.rest)
+    }
+
+    #[inline(always)]
+    fn words<S: Simd>((sum, _): Sums<f64, S>) -> Word<f64, S> {
+        sum
     }
 
     #[inline(always)]
@@ -1750,12 +1770,62 @@ struct LogSoftmaxVjp<T> {
     temperature: Option<T>,
 }
 
+/// Which rows are what.
+#[derive(Clone, Copy)]
+pub(crate) struct Logs<T: Lane, S: Simd> {
+    /// The sum is finite and no log-probability NaN.
+    sound: Mask<T, S>,
+    /// Nothing but −∞: what a policy gives for an empty row, a constant.
+    constant: Mask<T, S>,
+    /// Log-probabilities are in ±[`NEAR`](LogSoftmaxVjp::NEAR), or −∞: exponentials are normal numbers.
+    near: Mask<T, S>,
+}
+
+each_field!(Logs { sound: Mask<T, S>, constant: Mask<T, S>, near: Mask<T, S> });
+
+impl<T: SoftmaxElement> LogSoftmaxVjp<T> {
+    const NEAR: f64 = 80.0;
+
+    /// g − exp(log)·sum of `near` rows, three roundings of at most what M is; −∞ takes no share, however large the sum is.
+    #[inline(always)]
+    fn near_share<S: Simd, const N: usize>(
+        log: [Vector<T, S>; N],
+        g: [Vector<T, S>; N],
+        sum: Word<T, S>,
+    ) -> [Vector<T, S>; N] {
+        let s = sum.hi.s;
+        let none = Vector::splat(s, -T::INFINITY);
+        let y = terms(log, None, Vector::splat(s, T::MAGIC), |_| ());
+        each(
+            #[inline(always)]
+            |i| {
+                let small = sum.hi.mul_add(y[i].w, sum.lo * y[i].t);
+                let v = (-sum.hi).mul_add(y[i].t, g[i]) - small;
+                log[i].eq(none).select(g[i], v) + T::zero()
+            },
+        )
+    }
+
+    /// All registers of rows that are sound, not constant and `near`.
+    #[inline(always)]
+    fn near_rows<S: Simd, A: Access<T>, const N: usize>(a: &mut A, sum: Word<T, S>) -> usize {
+        let s = sum.hi.s;
+        let mut j = 0;
+        while j + N <= a.full() {
+            let v = Self::near_share::<S, N>(a.loads(s, 0, j), a.loads(s, 1, j), sum);
+            a.stores::<S, N>(j, v);
+            j += N;
+        }
+        j
+    }
+}
+
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = true;
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
-    type Second<S: Simd> = (Sums<T, S>, (Mask<T, S>, Mask<T, S>));
+    type Second<S: Simd> = (Sums<T, S>, Logs<T, S>);
     type Third<S: Simd> = Self::Second<S>;
 
     #[inline(always)]
@@ -1768,8 +1838,9 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): ()) -> Self::Second<S> {
         let one = Vector::splat(s, T::one());
         let none = Vector::splat(s, -T::INFINITY);
-        let mut nan = one.is_nan();
-        let mut some = nan;
+        let limit = Vector::splat(s, T::from(Self::NEAR).unwrap_or(T::INFINITY));
+        let mut some = one.is_nan();
+        let mut far = some;
         let sums = at_scales::<T, S>(
             s,
             T::PLAIN_SCALES,
@@ -1783,19 +1854,26 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
                     #[inline(always)]
                     |j| {
                         let log = a.load(s, 0, j);
-                        nan = nan | log.is_nan();
-                        some = some | none.lt(log);
+                        let near = log.abs().lt(limit);
+                        some = some | near;
+                        far = far | !(near | log.eq(none));
                         (a.load(s, 1, j) * power, one)
                     },
                 )
             },
         );
-        if A::ACROSS {
-            nan = if nan.any() { one.eq(one) } else { nan };
-            some = if some.any() { one.eq(one) } else { some };
+        let mut nan = one.is_nan();
+        if far.any() {
+            for j in 0..a.steps() {
+                let log = a.load(s, 0, j);
+                nan = nan | log.is_nan();
+                some = some | none.lt(log);
+            }
         }
-        // Nothing but −∞ is what a policy gives for an empty row: a constant.
-        (sums, (T::finite::<S>(sums.1) & !nan, !(some | nan)))
+        let all = |rows: Mask<T, S>| if A::ACROSS && rows.any() { one.eq(one) } else { rows };
+        let (some, nan, far) = (all(some), all(nan), all(far));
+        let near = if T::OVERFLOWS || self.temperature.is_some() { one.is_nan() } else { !far };
+        (sums, Logs { sound: T::finite::<S>(sums.1) & !nan, constant: !(some | nan), near })
     }
 
     #[inline(always)]
@@ -1810,15 +1888,28 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
         a: &mut A,
         _: usize,
         (): (),
-        (sums, (sound, constant)): Self::Second<S>,
+        (sums, Logs { sound, constant, near }): Self::Second<S>,
     ) {
         let none = Vector::splat(s, -T::INFINITY);
-        for j in 0..a.steps() {
+        let sum = T::words::<S>(sums);
+        let mut j = 0;
+        if !T::OVERFLOWS && !(!(near & sound & !constant)).any() {
+            j = if S::ROOMY {
+                Self::near_rows::<S, A, ROOM>(a, sum)
+            } else {
+                Self::near_rows::<S, A, 1>(a, sum)
+            };
+        }
+        for j in j..a.steps() {
             let log = a.load(s, 0, j);
             let g = a.load(s, 1, j);
             let v = T::less_share(g, &probability_of(log), sums, self.temperature);
             // A probability of 0 takes no share, however large the sum is.
-            let v = log.eq(none).select(cooled(g, self.temperature), v);
+            let mut v = log.eq(none).select(cooled(g, self.temperature), v);
+            if !T::OVERFLOWS && near.any() {
+                let [share] = Self::near_share::<S, 1>([log], [g], sum);
+                v = near.select(share, v);
+            }
             a.store(j, constant.select(Vector::splat(s, T::zero()), settled(sound, v)));
         }
     }
