@@ -379,6 +379,74 @@ fn short_rows_and_sure_ones_have_gradients() {
     }
 }
 
+/// Rows of every kind, along another axis and many at a time, against each row alone.
+fn rows_are_rows_alone<T: Element>(outer: usize, len: usize, inner: usize) {
+    let layout = Layout::new(outer, len, inner).unwrap();
+    let (one, rows) = (Layout::rows(1, len).unwrap(), layout.row_count());
+    let mut next = noise((len * inner) as u64);
+    let mut number = |scale: f64| T::from(next() * scale).unwrap();
+    let mut x: Vec<T> = (0..layout.elements()).map(|_| number(4.0)).collect();
+    let upstream: Vec<T> = (0..rows)
+        .map(|r| match r % 7 {
+            0 => -number(1.0).abs(),
+            1 => -T::zero(),
+            2 => T::from(1.5).unwrap(),
+            3 => T::nan(),
+            _ => number(1.0),
+        })
+        .collect();
+    let classes: Vec<usize> = (0..rows).map(|r| if r % 11 == 0 { usize::MAX } else { r * 7 % len }).collect();
+    let weights: Vec<T> = (0..len).map(|c| T::from(c % 3).unwrap()).collect();
+    let index = |row: usize, i: usize| (row / inner * len + i) * inner + row % inner;
+    for row in 0..rows {
+        // Sure ones, of which some are sure of their class, and such that have classes without a share.
+        match row % 5 {
+            0 => x[index(row, row * 7 % len)] = T::from(9.0 + (row % 80) as f64).unwrap(),
+            1 => x[index(row, row % len)] = T::from(300.0).unwrap(),
+            2 => x[index(row, row % len)] = -T::infinity(),
+            3 if row % 15 == 3 => x[index(row, row % len)] = T::nan(),
+            _ => {}
+        }
+    }
+    let bits = |x: T| {
+        assert!(!(x.is_zero() && x.is_sign_negative()), "−0");
+        x.to_f64().unwrap().to_bits()
+    };
+    for (k, weights) in all_backends().into_iter().flat_map(|k| [(k, None), (k, Some(&weights[..]))]) {
+        let mut options = CrossEntropyOptions::new().ignore_index(usize::MAX);
+        if let Some(weights) = weights {
+            options = options.weights(weights);
+        }
+        let target = Target::Classes(&classes);
+        let (mut losses, mut only) = (vec![T::one(); rows], vec![T::one(); rows]);
+        let (mut grad, mut data) = (vec![T::one(); x.len()], x.clone());
+        k.cross_entropy(&x, target, layout, &options, &mut only).unwrap();
+        k.cross_entropy_with_grad(&x, target, &upstream, layout, &options, &mut losses, &mut grad).unwrap();
+        assert!(only.iter().zip(&losses).all(|(a, b)| bits(*a) == bits(*b)));
+        k.cross_entropy_with_grad_in_place(&mut data, target, &upstream, layout, &options, &mut losses)
+            .unwrap();
+        assert!(grad.iter().zip(&data).all(|(a, b)| bits(*a) == bits(*b)), "in place");
+        for row in 0..rows {
+            let alone: Vec<T> = (0..len).map(|i| x[index(row, i)]).collect();
+            let (target, up) = (Target::Classes(&classes[row..][..1]), &upstream[row..][..1]);
+            let (mut loss, mut g) = ([T::zero()], vec![T::zero(); len]);
+            k.cross_entropy_with_grad(&alone, target, up, one, &options, &mut loss, &mut g).unwrap();
+            assert_eq!(bits(loss[0]), bits(losses[row]), "row {row}");
+            for (i, &g) in g.iter().enumerate() {
+                assert_eq!(bits(g), bits(grad[index(row, i)]), "row {row}, element {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_of_rows_of_another_axis_is_that_of_each_alone() {
+    for (outer, len, inner) in [(2, 60, 300), (40, 10, 1), (3, 40, 1), (2, 150, 1), (1, 1, 5), (2, 9, 24)] {
+        rows_are_rows_alone::<f32>(outer, len, inner);
+        rows_are_rows_alone::<f64>(outer, len, inner);
+    }
+}
+
 #[test]
 fn special_values_follow_the_contract() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);

@@ -246,6 +246,11 @@ fn backends_at_every_length<T: Real>() {
             on_all(&case, layout, &tempered.lengths(&valid).empty_rows(EmptyRows::Uniform), &what);
         }
     }
+    // Another axis in strips of tiles, the last of them in part.
+    for (outer, len, inner) in [(2, 60, 300), (1, 3, 11_000), (1, 128, 290)] {
+        let layout = Layout::new(outer, len, inner).unwrap();
+        on_all(&Case::<T>::random(&mut random, layout), layout, &SoftmaxOptions::new(), &(len, inner));
+    }
     // Rows across the blocks in which sums are flushed and merged.
     for len in [2047 * 16 + 5, 65_536 + 77] {
         on_all(&Case::<T>::random(&mut random, row(len)), row(len), &SoftmaxOptions::new(), &len);

@@ -21,6 +21,9 @@
 //! 4,096 (f64) is m subtracted, which is exact for every term that reaches a result. With a temperature
 //! (x − m)/T is carried in two words.
 //!
+//! *Gradients.* The row's sum Σ y·g or Σ g in f64 (f64: two words), then each element; f32 without a temperature with f32
+//! arithmetic, where that neither overflows nor loses an exponential below the normal numbers.
+//!
 //! How rows reach registers is said in `rows.rs`; the code is one text over `Access`. The passes are made over
 //! several rows in turn, so that none waits for the end of its own sum.
 //!
@@ -1786,7 +1789,7 @@ each_field!(Logs { sound: Mask<T, S>, constant: Mask<T, S>, near: Mask<T, S> });
 impl<T: SoftmaxElement> LogSoftmaxVjp<T> {
     const NEAR: f64 = 80.0;
 
-    /// g − exp(log)·sum of `near` rows, three roundings of at most what M is; −∞ takes no share, however large the sum is.
+    /// g − exp(log)·sum of `near` rows; −∞ takes no share, however large the sum is.
     #[inline(always)]
     fn near_share<S: Simd, const N: usize>(
         log: [Vector<T, S>; N],

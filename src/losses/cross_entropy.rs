@@ -24,8 +24,9 @@
 //!
 //! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`CrossEntropy` in
 //! `kernels/softmax.rs`): p·g costs no more than p, L − x_t comes from the sum without the maximum, and the gradient
-//! at the class is expm1(−loss)·g. Rows whose factor is above 1, tiny or not finite have their gradient from the steps
-//! above, row by row, so that no row's bits depend on another; rows whose loss is less than a normal number that too.
+//! at the class, −(1 − p)·g, from the sum without its term where p ≤ ½, else it is expm1(−loss)·g. Rows whose factor is
+//! above 1, tiny or not finite have their gradient from the steps above, row by row, so that no row's bits depend on
+//! another; rows whose loss is less than a normal number that too.
 //!
 //! All else in registers of twice the precision ([`Wide`]), what is multiplied with exponents apart ([`Extended`]),
 //! rounded once. The gradient may overwrite the logits: the
