@@ -194,6 +194,8 @@ pub(crate) trait Work<T: Lane> {
     const FILLS: [Fill; 2];
     /// Masks come here; else rows that are taken element by element are rare.
     const MASKS: bool;
+    /// There is much to do between the passes, which is done for several rows at once.
+    const BETWEEN: bool = true;
     /// What the first pass leaves.
     type First<S: Simd>: Each<T, S>;
     /// What the later passes need of that.
@@ -916,7 +918,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
     }
     if inner == 1
         && !matches!(kept, Kept::Mask(_))
-        && !(len <= if S::ROOMY { MODERATE } else { SHORT } && kept == Kept::All && count > 1)
+        && !(len <= if S::ROOMY && W::BETWEEN { MODERATE } else { SHORT } && kept == Kept::All && count > 1)
     {
         let empty = Tail { inputs: [T::array(T::zero()); N], out: T::array(T::zero()) };
         // Only as much as is needed is cleared.

@@ -1700,6 +1700,7 @@ struct SoftmaxGradient<T> {
 impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
     const FILLS: [Fill; 2] = [Fill::Zero, Fill::Zero];
     const MASKS: bool = true;
+    const BETWEEN: bool = false;
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
     type Second<S: Simd> = Sums<T, S>;
@@ -1826,6 +1827,7 @@ impl<T: SoftmaxElement> LogSoftmaxVjp<T> {
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = true;
+    const BETWEEN: bool = false;
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
     type Second<S: Simd> = (Sums<T, S>, Logs<T, S>);
@@ -1926,6 +1928,7 @@ struct LogSoftmaxJvp<T> {
 impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = true;
+    const BETWEEN: bool = false;
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
     type Second<S: Simd> = (Sums<T, S>, Mask<T, S>);
