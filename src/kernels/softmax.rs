@@ -249,8 +249,8 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn rounded<S: Simd>(sums: Sums<Self, S>, temperature: Option<Self>) -> Vector<Self, S>
     where
         Self: Sized;
-    /// A sum at the first of `PLAIN_SCALES`, in two words.
-    fn words<S: Simd>(sums: Sums<Self, S>) -> Word<Self, S>
+    /// Half of a sum at the first of `PLAIN_SCALES`, in two words.
+    fn half<S: Simd>(sums: Sums<Self, S>) -> Word<Self, S>
     where
         Self: Sized;
     /// (g − y·sum)/temperature, y = 2^⌊z − MAGIC⌋·(t + w); sums at `PLAIN_SCALES`.
@@ -431,8 +431,8 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn words<S: Simd>((sum, _): Sums<f32, S>) -> Word<f32, S> {
-        two_words(sum)
+    fn half<S: Simd>((sum, _): Sums<f32, S>) -> Word<f32, S> {
+        two_words([sum[0] * 0.5, sum[1] * 0.5])
     }
 
     #[inline(always)]
@@ -616,8 +616,8 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn words<S: Simd>((sum, _): Sums<f64, S>) -> Word<f64, S> {
-        sum
+    fn half<S: Simd>((sum, _): Sums<f64, S>) -> Word<f64, S> {
+        sum.scale(Vector::splat(sum.hi.s, 0.5))
     }
 
     #[inline(always)]
@@ -1781,7 +1781,8 @@ pub(crate) struct Logs<T: Lane, S: Simd> {
     sound: Mask<T, S>,
     /// Nothing but −∞: what a policy gives for an empty row, a constant.
     constant: Mask<T, S>,
-    /// Log-probabilities are in ±[`NEAR`](LogSoftmaxVjp::NEAR), or −∞: exponentials are normal numbers.
+    /// Log-probabilities are in ±[`NEAR`](LogSoftmaxVjp::NEAR), or −∞, and half of the sum is in range: exponentials are
+    /// normal numbers, and no difference of halves overflows.
     near: Mask<T, S>,
 }
 
@@ -1795,28 +1796,28 @@ impl<T: SoftmaxElement> LogSoftmaxVjp<T> {
     fn near_share<S: Simd, const N: usize>(
         log: [Vector<T, S>; N],
         g: [Vector<T, S>; N],
-        sum: Word<T, S>,
+        half: Word<T, S>,
     ) -> [Vector<T, S>; N] {
-        let s = sum.hi.s;
+        let s = half.hi.s;
         let none = Vector::splat(s, -T::INFINITY);
         let y = terms(log, None, Vector::splat(s, T::MAGIC), |_| ());
         each(
             #[inline(always)]
             |i| {
-                let small = sum.hi.mul_add(y[i].w, sum.lo * y[i].t);
-                let v = (-sum.hi).mul_add(y[i].t, g[i]) - small;
-                log[i].eq(none).select(g[i], v) + T::zero()
+                let small = half.hi.mul_add(y[i].w, half.lo * y[i].t);
+                let v = (-half.hi).mul_add(y[i].t, g[i] * T::HALF) - small;
+                log[i].eq(none).select(g[i], v + v) + T::zero()
             },
         )
     }
 
     /// All registers of rows that are sound, not constant and `near`.
     #[inline(always)]
-    fn near_rows<S: Simd, A: Access<T>, const N: usize>(a: &mut A, sum: Word<T, S>) -> usize {
-        let s = sum.hi.s;
+    fn near_rows<S: Simd, A: Access<T>, const N: usize>(a: &mut A, half: Word<T, S>) -> usize {
+        let s = half.hi.s;
         let mut j = 0;
         while j + N <= a.full() {
-            let v = Self::near_share::<S, N>(a.loads(s, 0, j), a.loads(s, 1, j), sum);
+            let v = Self::near_share::<S, N>(a.loads(s, 0, j), a.loads(s, 1, j), half);
             a.stores::<S, N>(j, v);
             j += N;
         }
@@ -1877,7 +1878,8 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
         }
         let all = |rows: Mask<T, S>| if A::ACROSS && rows.any() { one.eq(one) } else { rows };
         let (some, nan, far) = (all(some), all(nan), all(far));
-        let near = if T::OVERFLOWS || self.temperature.is_some() { one.is_nan() } else { !far };
+        let single = !T::OVERFLOWS && self.temperature.is_none();
+        let near = if single { !far & is_finite(T::half::<S>(sums).hi) } else { one.is_nan() };
         (sums, Logs { sound: T::finite::<S>(sums.1) & !nan, constant: !(some | nan), near })
     }
 
@@ -1896,13 +1898,13 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
         (sums, Logs { sound, constant, near }): Self::Second<S>,
     ) {
         let none = Vector::splat(s, -T::INFINITY);
-        let sum = T::words::<S>(sums);
+        let half = T::half::<S>(sums);
         let mut j = 0;
         if !T::OVERFLOWS && !(!(near & sound & !constant)).any() {
             j = if S::ROOMY {
-                Self::near_rows::<S, A, ROOM>(a, sum)
+                Self::near_rows::<S, A, ROOM>(a, half)
             } else {
-                Self::near_rows::<S, A, 1>(a, sum)
+                Self::near_rows::<S, A, 1>(a, half)
             };
         }
         for j in j..a.steps() {
@@ -1912,7 +1914,7 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
             // A probability of 0 takes no share, however large the sum is.
             let mut v = log.eq(none).select(cooled(g, self.temperature), v);
             if !T::OVERFLOWS && near.any() {
-                let [share] = Self::near_share::<S, 1>([log], [g], sum);
+                let [share] = Self::near_share::<S, 1>([log], [g], half);
                 v = near.select(share, v);
             }
             a.store(j, constant.select(Vector::splat(s, T::zero()), settled(sound, v)));
