@@ -1450,8 +1450,23 @@ impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
         if !self.is_unsettled(head) {
             return log;
         }
-        let rest = log_rest(log.hi.s, a, g, head);
+        let rest = log.hi.s.apart(LogRest { a, argument: g, head });
         Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) }
+    }
+}
+
+/// [`log_rest`], out of line: the same for every operation.
+struct LogRest<'a, 'b, T: Lane, S: Simd, A, G> {
+    a: &'a mut A,
+    argument: G,
+    head: &'b Head<T, S>,
+}
+
+impl<T: SoftmaxElement, B: Simd, A: Access<T>, G: Argument<T>> Op for LogRest<'_, '_, T, B, A, G> {
+    type Output = Word<T, B>;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Word<T, B> {
+        log_rest(self.head.top.s, self.a, self.argument, self.head)
     }
 }
 
