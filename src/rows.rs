@@ -230,17 +230,9 @@ pub(crate) trait Work<T: Lane> {
         open: Self::Open<S>,
         third: Self::Third<S>,
     );
-    /// After the third pass over rows that begin with `row`: the output, and where elements (row, i) of them lie in it.
+    /// After the third pass over rows that begin with `row`: the output, and where they lie in it.
     #[inline(always)]
-    fn finish<S: Simd>(
-        &mut self,
-        _: S,
-        _row: usize,
-        _rows: usize,
-        _out: &mut [T],
-        _index: impl Fn(usize, usize) -> usize,
-    ) {
-    }
+    fn finish<S: Simd>(&mut self, _: S, _row: usize, _out: &mut [T], _block: Block) {}
 }
 
 /// All passes, one after the other.
@@ -692,12 +684,6 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Where element i lies, whether it takes part or not.
-    #[inline(always)]
-    fn indices(self) -> impl Fn(usize, usize) -> usize {
-        move |_, i| self.start + i * self.stride
-    }
-
     /// The index of element i, where that takes part.
     fn index(&self, i: usize) -> Option<usize> {
         let index = self.start + i * self.stride;
@@ -911,7 +897,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             let place =
                 Place { kept, row, start: row / inner * len * inner + row % inner, stride: inner, len };
             lone(s, work, &mut Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place }, row);
-            work.finish(s, row, 1, out, place.indices());
+            work.finish(s, row, out, Block { start: place.start, inner, len, rows: 1 });
             row += 1;
         }
         return;
@@ -976,7 +962,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             }
             if batch > 0 {
                 let block = Block { start: row * len, inner, len, rows: batch };
-                work.finish(s, row, batch, rows.out, block.indices());
+                work.finish(s, row, rows.out, block);
             }
             if next == 0 {
                 break;
@@ -1027,14 +1013,12 @@ impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '
     #[inline(never)]
     fn with_tiles<S: Simd, const LEN: usize>(self, s: S) {
         let (count, inner) = (self.layout.row_count(), self.layout.inner());
-        let zero = T::array(T::zero());
-        let clear = || TileArrays::<T, N, LEN> { inputs: [[zero; LEN]; N], out: [zero; LEN] };
         // Only as much as is needed is cleared.
-        let mut one = clear();
+        let mut one = TileArrays::<T, N, LEN>::zero();
         let mut other;
         let mut sides = [Tiles::none(), one.all()];
         if count > if inner == 1 { self.most } else { inner.min(self.most) } {
-            other = clear();
+            other = TileArrays::<T, N, LEN>::zero();
             sides[0] = other.all();
         }
         s.apart(InTiles { blocks: self, sides });
@@ -1090,7 +1074,7 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
                     // To the same bits, and compiled once for all backends.
                     lone(Portable, work, &mut a, row);
                 }
-                work.finish(s, row, 1, out, place.indices());
+                work.finish(s, row, out, Block { start, rows: 1, ..block });
                 row += 1;
             }
             let new = next_strip.side != strip.side;
@@ -1115,9 +1099,9 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
                 );
                 if tiled {
                     let tile = Block { start: part * len * T::LANES, inner: T::LANES, ..block };
-                    work.finish(s, first_row, block.rows, T::flat_mut(side.out), tile.indices());
+                    work.finish(s, first_row, T::flat_mut(side.out), tile);
                 } else {
-                    work.finish(s, first_row, block.rows, out, block.indices());
+                    work.finish(s, first_row, out, block);
                 }
                 if !reduces && (new || next.rows == 0) {
                     side.scatter(s, strip.all, out);
@@ -1141,6 +1125,12 @@ struct TileArrays<T: Lane, const N: usize, const LEN: usize> {
 }
 
 impl<T: Lane, const N: usize, const LEN: usize> TileArrays<T, N, LEN> {
+    #[inline(always)]
+    fn zero() -> Self {
+        let zero = T::array(T::zero());
+        Self { inputs: [[zero; LEN]; N], out: [zero; LEN] }
+    }
+
     #[inline(always)]
     fn all(&mut self) -> Tiles<'_, T, N> {
         Tiles { inputs: self.inputs.each_mut().map(|tile| &mut tile[..]), out: &mut self.out }
@@ -1235,19 +1225,18 @@ fn lone<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut 
 
 /// Up to `LANES` rows of `len` elements; `start` is where the first begins.
 #[derive(Clone, Copy)]
-struct Block {
+pub(crate) struct Block {
     start: usize,
     inner: usize,
     len: usize,
-    rows: usize,
+    pub(crate) rows: usize,
 }
 
 impl Block {
     /// Where element i of row r lies.
     #[inline(always)]
-    fn indices(self) -> impl Fn(usize, usize) -> usize {
-        let beside = if self.inner == 1 { self.len } else { 1 };
-        move |r, i| self.start + r * beside + i * self.inner
+    pub(crate) fn index(self, r: usize, i: usize) -> usize {
+        self.start + r * if self.inner == 1 { self.len } else { 1 } + i * self.inner
     }
 
     /// `tile[i][r]` is element i of row r.

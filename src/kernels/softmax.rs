@@ -40,7 +40,7 @@ use crate::math::exp::{Exp, ExpTable, Term, each, exp, exponent, power as table_
 use crate::math::log::{log1p, log1p_word};
 use crate::math::sum::{Accumulate, Sums as TermSums, numbers, power_of_two as power, word};
 use crate::math::word::{Word, fast_two_sum, two_sum};
-use crate::rows::{Access, Each, Fill, Kept, Work, drive, each_field};
+use crate::rows::{Access, Block, Each, Fill, Kept, Work, drive, each_field};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
 use crate::{Element, Error, Layout};
 
@@ -1859,7 +1859,9 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): ()) -> Self::Second<S> {
         let one = Vector::splat(s, T::one());
         let none = Vector::splat(s, -T::INFINITY);
-        let limit = Vector::splat(s, T::from(Self::NEAR).unwrap_or(T::INFINITY));
+        let single = !T::OVERFLOWS && self.temperature.is_none();
+        let limit = T::from(Self::NEAR).filter(|_| single).unwrap_or_else(T::max_value);
+        let limit = Vector::splat(s, limit);
         let mut some = one.is_nan();
         let mut far = some;
         let sums = at_scales::<T, S>(
@@ -1891,9 +1893,13 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
                 some = some | none.lt(log);
             }
         }
-        let all = |rows: Mask<T, S>| if A::ACROSS && rows.any() { one.eq(one) } else { rows };
-        let (some, nan, far) = (all(some), all(nan), all(far));
-        let single = !T::OVERFLOWS && self.temperature.is_none();
+        let [some, nan, far] = each(
+            #[inline(always)]
+            |i| {
+                let rows = [some, nan, far][i];
+                if A::ACROSS && rows.any() { one.eq(one) } else { rows }
+            },
+        );
         let near = if single { !far & is_finite(T::half::<S>(sums).hi) } else { one.is_nan() };
         (sums, Logs { sound: T::finite::<S>(sums.1) & !nan, constant: !(some | nan), near })
     }
@@ -2319,17 +2325,11 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(
-        &mut self,
-        s: S,
-        row: usize,
-        rows: usize,
-        out: &mut [T],
-        index: impl Fn(usize, usize) -> usize,
-    ) {
+    fn finish<S: Simd>(&mut self, s: S, row: usize, out: &mut [T], block: Block) {
         if !self.gradient {
             return;
         }
+        let rows = block.rows;
         let loss = Vector::load_first(s, &self.losses[row..row + rows], T::one());
         let g = self.targets.factors(s, row, rows);
         let care = loss.lt(Vector::splat(s, T::min_positive_value())) | loss.is_nan() | needs_care(g);
@@ -2342,7 +2342,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         }
         for (r, (&at_class, &care)) in at_class.as_ref().iter().zip(care.as_ref()).enumerate().take(rows) {
             if !some || care == T::zero() {
-                out[index(r, self.targets.class(row + r))] = at_class;
+                out[block.index(r, self.targets.class(row + r))] = at_class;
             }
         }
     }
