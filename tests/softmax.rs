@@ -209,6 +209,7 @@ for_both! {
     nan_wins_over_infinities;
     only_minus_infinity;
     empty_rows_follow_the_policy;
+    empty_rows_of_every_axis;
     some_minus_infinity;
     the_gap_overflows;
     one_finite_element;
@@ -217,6 +218,7 @@ for_both! {
     results_zero_are_positive;
     forward_within_bound;
     long_rows_within_bound;
+    long_rows_beside_a_large_element;
     known_values;
     gradients_within_bound;
     no_intermediate_overflows;
@@ -551,6 +553,38 @@ fn empty_rows_follow_the_policy<T: Real>() {
     }
 }
 
+fn empty_rows_of_every_axis<T: Real>() {
+    let mut random = Random(19);
+    for (outer, len, inner) in [(2, 5, 3), (1, 3, 18), (3, 40, 2)] {
+        let layout = Layout::new(outer, len, inner).unwrap();
+        let case = Case::<T>::random(&mut random, layout);
+        let mut keep = vec![true; layout.elements()];
+        let mut valid = vec![len; layout.row_count()];
+        for r in (0..layout.row_count()).step_by(2) {
+            places(layout, r).into_iter().for_each(|i| keep[i] = false);
+            valid[r] = 0;
+        }
+        let whole = SoftmaxOptions::new().empty_rows(EmptyRows::Uniform);
+        for options in [whole.mask(&keep), whole.lengths(&valid)] {
+            let case = Case::new(case.x.clone(), case.g.clone(), layout, &options);
+            let results = on_all(&case, layout, &options, &layout);
+            for r in 0..layout.row_count() {
+                let at = places(layout, r);
+                let alone = case.part(&at, &[r]);
+                let want = if r % 2 == 0 {
+                    all(scalar(), &alone, row(len), &whole.lengths(&[0]))
+                } else {
+                    all(scalar(), &alone, row(len), &SoftmaxOptions::new())
+                };
+                for n in 0..ELEMENTWISE {
+                    let got: Vec<u64> = at.iter().map(|&i| results[n][i]).collect();
+                    assert_eq!(got, want[n], "{}, {layout:?}, row {r}", NAMES[n]);
+                }
+            }
+        }
+    }
+}
+
 fn some_minus_infinity<T: Real>() {
     let infinity = T::infinity();
     let x = vec![-infinity, T::of(2.0), -infinity, T::of(-1.0)];
@@ -827,6 +861,24 @@ fn long_rows_within_bound<T: Real>() {
         let mut l = [T::zero()];
         logsumexp(&x, layout, &mut l).unwrap();
         assert!(ulps(l[0], Big::of(x[0].wide()) + log) <= 0.65, "{value}: {}", l[0]);
+    }
+}
+
+fn long_rows_beside_a_large_element<T: Real>() {
+    // All that is left of the sum beside the largest term are small ones, so many that f32 needs a third word of them.
+    let n = 200_000;
+    let small = T::of(-20.3);
+    let mut x = vec![small; n];
+    x[n / 3] = T::zero();
+    let others = Big::of((n - 1) as f64) * Big::of(small.wide()).exp();
+    let exact = (Big::of(1.0) + others).ln();
+    for backend in Backend::available() {
+        let kernels = backend.try_get().unwrap();
+        let (mut l, mut y) = ([T::one()], x.clone());
+        kernels.logsumexp(&x, row(n), &mut l).unwrap();
+        kernels.log_softmax_in_place(&mut y, row(n)).unwrap();
+        let errors = [ulps(l[0], exact), ulps(y[n / 3], -exact), ulps(y[0], Big::of(small.wide()) - exact)];
+        assert!(errors.iter().all(|&e| e <= 1.0), "{backend}: {errors:?}");
     }
 }
 
