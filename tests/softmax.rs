@@ -218,7 +218,7 @@ for_both! {
     results_zero_are_positive;
     forward_within_bound;
     long_rows_within_bound;
-    long_rows_beside_a_large_element;
+    long_rows_cancel_within_bound;
     known_values;
     gradients_within_bound;
     no_intermediate_overflows;
@@ -864,21 +864,24 @@ fn long_rows_within_bound<T: Real>() {
     }
 }
 
-fn long_rows_beside_a_large_element<T: Real>() {
-    // All that is left of the sum beside the largest term are small ones, so many that f32 needs a third word of them.
-    let n = 200_000;
-    let small = T::of(-20.3);
-    let mut x = vec![small; n];
-    x[n / 3] = T::zero();
-    let others = Big::of((n - 1) as f64) * Big::of(small.wide()).exp();
-    let exact = (Big::of(1.0) + others).ln();
-    for backend in Backend::available() {
-        let kernels = backend.try_get().unwrap();
-        let (mut l, mut y) = ([T::one()], x.clone());
-        kernels.logsumexp(&x, row(n), &mut l).unwrap();
-        kernels.log_softmax_in_place(&mut y, row(n)).unwrap();
-        let errors = [ulps(l[0], exact), ulps(y[n / 3], -exact), ulps(y[0], Big::of(small.wide()) - exact)];
-        assert!(errors.iter().all(|&e| e <= 1.0), "{backend}: {errors:?}");
+fn long_rows_cancel_within_bound<T: Real>() {
+    // The maximum and the logarithm of the sum cancel, and terms are so many that f32 needs the third word of each.
+    let n = 1_usize << 20;
+    for total in [1.05, 1.16, 1.49, 2.81] {
+        let top = T::of(-(1.0_f64 + total).ln());
+        let small = T::of(top.wide() + (total / n as f64).ln());
+        let mut x = vec![small; n + 1];
+        x[n / 3] = top;
+        let (top, small) = (Big::of(top.wide()), Big::of(small.wide()));
+        let log = (Big::of(1.0) + Big::of(n as f64) * (small - top).exp()).ln();
+        let half = Big::of(0.5).times_pow2(unit_of::<T>(top + log));
+        let bound = half + log.times_pow2(-(T::DIGITS + 3));
+        for backend in Backend::available() {
+            let mut l = [T::one()];
+            backend.try_get().unwrap().logsumexp(&x, row(n + 1), &mut l).unwrap();
+            let share = ((Big::of(l[0].wide()) - (top + log)).abs() / bound).to_f64();
+            assert!(share <= 1.0, "{backend}, {total}: {share} of the bound");
+        }
     }
 }
 
