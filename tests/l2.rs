@@ -728,6 +728,17 @@ fn special_gradients<T: Real>() {
         let mut out = [nan];
         kernels.l2_norm_jvp(&[zero, -zero], &[zero], &[-one, one], layout, &mut out).unwrap();
         assert_eq!(out[0].bits(), zero.bits());
+        // A zero is +0, whatever the scale of the row.
+        for norm in scales::<T>().iter().map(|&scale| T::of(scale)) {
+            for (z, g) in [(zero, one), (zero, -one), (-zero, one), (-zero, -one)] {
+                let mut grad = [nan; 2];
+                kernels.l2_norm_vjp(&[norm, z], &[norm], &[g], layout, &mut grad).unwrap();
+                assert_eq!(grad[1].bits(), zero.bits(), "{norm}, {z}, {g}");
+                for guard in guards::<T>() {
+                    assert_eq!(gradient([norm, z], norm, [g, z], guard)[1], zero.bits(), "{norm}, {z}, {g}");
+                }
+            }
+        }
         // Intermediates beyond the range: parallel to x, the gradient is 0.
         let huge = T::max_value();
         assert_eq!(gradient([huge, zero], huge, [huge, zero], NormGuard::default()), [zero.bits(); 2]);

@@ -251,6 +251,40 @@ fn a_confident_row_has_all_its_digits() {
     assert_eq!(grad[0], -grad[1]);
 }
 
+#[test]
+fn a_plain_loss_is_within_one_ulp() {
+    let mut next = noise(11);
+    for scale in [1.0, 8.0, 60.0] {
+        for n in [2, 3, 10, 33] {
+            let (rows, options) = (300, CrossEntropyOptions::new());
+            let layout = Layout::rows(rows, n).unwrap();
+            let x: Vec<f32> = (0..rows * n).map(|_| (next() * scale) as f32).collect();
+            let classes: Vec<usize> = (0..rows).map(|r| r % n).collect();
+            for kernels in all_backends() {
+                let (mut losses, mut both, mut grad) =
+                    (vec![1.0; rows], vec![1.0; rows], vec![1.0; rows * n]);
+                let (target, ones) = (Target::Classes(&classes), vec![1.0; rows]);
+                kernels.cross_entropy(&x, target, layout, &options, &mut losses).unwrap();
+                kernels
+                    .cross_entropy_with_grad(&x, target, &ones, layout, &options, &mut both, &mut grad)
+                    .unwrap();
+                assert_eq!(losses, both);
+                for ((x, &class), loss) in x.chunks(n).zip(&classes).zip(losses) {
+                    let top = (0..n).max_by(|&i, &j| x[i].total_cmp(&x[j])).unwrap();
+                    let apart = |i: usize, j: usize| f64::from(x[i]) - f64::from(x[j]);
+                    let others: f64 = (0..n).filter(|&i| i != top).map(|i| apart(i, top).exp()).sum();
+                    // In f64, exact beside an ULP of f32.
+                    let exact = apart(top, class) + others.ln_1p();
+                    let ulp =
+                        f64::from(f32::EPSILON) * exact.max(f32::MIN_POSITIVE.into()).log2().floor().exp2();
+                    let error = (f64::from(loss) - exact).abs() / ulp;
+                    assert!(error <= 1.0, "{loss} for {exact}: {error} ULP");
+                }
+            }
+        }
+    }
+}
+
 /// Whether each number has its digits.
 fn digits(got: &[f64], want: &[f64]) {
     for (got, want) in got.iter().zip(want) {

@@ -209,6 +209,7 @@ for_both! {
     nan_wins_over_infinities;
     only_minus_infinity;
     empty_rows_follow_the_policy;
+    empty_rows_of_every_axis;
     some_minus_infinity;
     the_gap_overflows;
     one_finite_element;
@@ -217,6 +218,7 @@ for_both! {
     results_zero_are_positive;
     forward_within_bound;
     long_rows_within_bound;
+    long_rows_cancel_within_bound;
     known_values;
     gradients_within_bound;
     no_intermediate_overflows;
@@ -556,6 +558,38 @@ fn empty_rows_follow_the_policy<T: Real>() {
     }
 }
 
+fn empty_rows_of_every_axis<T: Real>() {
+    let mut random = Random(19);
+    for (outer, len, inner) in [(2, 5, 3), (1, 3, 18), (3, 40, 2)] {
+        let layout = Layout::new(outer, len, inner).unwrap();
+        let case = Case::<T>::random(&mut random, layout);
+        let mut keep = vec![true; layout.elements()];
+        let mut valid = vec![len; layout.row_count()];
+        for r in (0..layout.row_count()).step_by(2) {
+            places(layout, r).into_iter().for_each(|i| keep[i] = false);
+            valid[r] = 0;
+        }
+        let whole = SoftmaxOptions::new().empty_rows(EmptyRows::Uniform);
+        for options in [whole.mask(&keep), whole.lengths(&valid)] {
+            let case = Case::new(case.x.clone(), case.g.clone(), layout, &options);
+            let results = on_all(&case, layout, &options, &layout);
+            for r in 0..layout.row_count() {
+                let at = places(layout, r);
+                let alone = case.part(&at, &[r]);
+                let want = if r % 2 == 0 {
+                    all(scalar(), &alone, row(len), &whole.lengths(&[0]))
+                } else {
+                    all(scalar(), &alone, row(len), &SoftmaxOptions::new())
+                };
+                for n in 0..ELEMENTWISE {
+                    let got: Vec<u64> = at.iter().map(|&i| results[n][i]).collect();
+                    assert_eq!(got, want[n], "{}, {layout:?}, row {r}", NAMES[n]);
+                }
+            }
+        }
+    }
+}
+
 fn some_minus_infinity<T: Real>() {
     let infinity = T::infinity();
     let x = vec![-infinity, T::of(2.0), -infinity, T::of(-1.0)];
@@ -832,6 +866,27 @@ fn long_rows_within_bound<T: Real>() {
         let mut l = [T::zero()];
         logsumexp(&x, layout, &mut l).unwrap();
         assert!(ulps(l[0], Big::of(x[0].wide()) + log) <= 0.65, "{value}: {}", l[0]);
+    }
+}
+
+fn long_rows_cancel_within_bound<T: Real>() {
+    // The maximum and the logarithm of the sum cancel, and terms are so many that f32 needs the third word of each.
+    let n = 1_usize << 20;
+    for total in [1.05, 1.16, 1.49, 2.81] {
+        let top = T::of(-(1.0_f64 + total).ln());
+        let small = T::of(top.wide() + (total / n as f64).ln());
+        let mut x = vec![small; n + 1];
+        x[n / 3] = top;
+        let (top, small) = (Big::of(top.wide()), Big::of(small.wide()));
+        let log = (Big::of(1.0) + Big::of(n as f64) * (small - top).exp()).ln();
+        let half = Big::of(0.5).times_pow2(unit_of::<T>(top + log));
+        let bound = half + log.times_pow2(-(T::DIGITS + 3));
+        for backend in Backend::available() {
+            let mut l = [T::one()];
+            backend.try_get().unwrap().logsumexp(&x, row(n + 1), &mut l).unwrap();
+            let share = ((Big::of(l[0].wide()) - (top + log)).abs() / bound).to_f64();
+            assert!(share <= 1.0, "{backend}, {total}: {share} of the bound");
+        }
     }
 }
 

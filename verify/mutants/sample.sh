@@ -10,8 +10,10 @@
 #
 # The library takes minutes to build, since every backend is inlined into every operation. The copy has two backends,
 # AVX-512 and scalar, for a processor with AVX-512, so that nothing need be inlined, and is built in increments: seconds.
-# A mutant is tried by the tests of the kernels that it is part of, and one that survives again with AVX2, which has
-# loops of its own. The digests take no part: any changed bit trips those.
+# Overflow checks and debug assertions are on, as in a dev build. A mutant is tried by the tests of the kernels that it is
+# part of, and one that survives again with AVX2 too, which has loops of its own, by those of all operations and by the
+# report, lossprep-verify --quick. The digests and the certificate take no part: any changed bit trips those. Nor do the
+# unit tests, which are of what the mutants do not touch.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -25,8 +27,9 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
 cd "$copy"
 
 perl -i -pe 's/lone\(Portable, /lone(s, /' src/rows.rs
-# Only for the feature rayon, which is off.
-perl -0777 -i -pe 's/( +\/\/\/[^\n]*\n)+ +#\[cfg\(feature = "rayon"\)\]\n( *)pub\(crate\) fn split_at.*?\n\2}\n\n//s' \
+# Only for the feature rayon, which is off. The lines stay, so that those of the mutants are those of the source.
+perl -0777 -i -pe '
+  s/((?: +\/\/\/[^\n]*\n)+ +#\[cfg\(feature = "rayon"\)\]\n( *)pub\(crate\) fn split_at.*?\n\2}\n)/$1 =~ tr{\n}{}cdr/se' \
   src/kernels/softmax.rs
 # cargo-mutants follows modules that are written out, not those that a macro makes.
 perl -0777 -i -pe '
@@ -47,23 +50,38 @@ fn exit_on_panic() {
 }
 RUST
 
-# The first of each file in the order of a hash with the seed, as many as its share; and all mutants that leave out a
-# field of a struct, among which cargo-mutants cannot choose.
-cargo mutants --list -f 'src/kernels/**' -f 'src/math/**' >"$folder/all.txt"
-{
-  SEED=$seed perl -MDigest::SHA=sha256_hex -ne 'print sha256_hex("$ENV{SEED} $_"), " $_"' "$folder/all.txt" |
-    sort | cut -d' ' -f2- |
-    awk -F: -v count="$count" '
-      NR == FNR {all[$1]++; n++; next}
-      drawn[$1] < all[$1] * count / n {drawn[$1]++; print}' "$folder/all.txt" -
-  grep ': delete field ' "$folder/all.txt"
-} | sort -u >"$folder/sample.txt"
+cat >>Cargo.toml <<'TOML'
 
-# BACKEND OUTCOME...: the mutants of the sample with that outcome on that backend, or on any (\*).
+[profile.release.package."*"]
+opt-level = 2
+overflow-checks = false
+debug-assertions = false
+
+[profile.release.package.lossprep-verify]
+opt-level = 2
+TOML
+cat >verify/tests/report.rs <<'RUST'
+#[test]
+fn holds() {
+    let mut report = std::process::Command::new(env!("CARGO_BIN_EXE_lossprep-verify"));
+    assert!(report.arg("--quick").status().unwrap().success());
+}
+RUST
+
+# The first of each file in the order of a hash with the seed, as many as its share.
+cargo mutants --list -f 'src/kernels/**' -f 'src/math/**' >"$folder/all.txt"
+SEED=$seed perl -MDigest::SHA=sha256_hex -ne 'print sha256_hex("$ENV{SEED} $_"), " $_"' "$folder/all.txt" |
+  sort | cut -d' ' -f2- |
+  awk -F: -v count="$count" '
+    NR == FNR {all[$1]++; n++; next}
+    drawn[$1] < all[$1] * count / n {drawn[$1]++; print}' "$folder/all.txt" - |
+  sort -u >"$folder/sample.txt"
+
+# ROUND OUTCOME...: the mutants of the sample with that outcome in that round, or in any (\*).
 outcomes() {
-  local backend=$1 o
+  local round=$1 o
   shift
-  for o in "$@"; do cat "$folder"/$backend.????/mutants.out/"$o".txt 2>/dev/null || true; done |
+  for o in "$@"; do cat "$folder"/$round.????/mutants.out/"$o".txt 2>/dev/null || true; done |
     { grep -xFf "$folder/sample.txt" || true; } | sort -u
 }
 
@@ -72,40 +90,58 @@ group() {
   local tests chosen
   read -ra tests <<<"$1"
   shift
-  mapfile -t chosen < <(printf '%s:\n' "$@" | grep -Ff - "$folder/todo.txt" |
-    sed -E 's/[]^$.*+?(){}|\\[]/\\&/g; s/.*/--re=^&$/')
-  [ ${#chosen[@]} -gt 0 ] || return 0
+  printf '%s:\n' "$@" | grep -Ff - "$folder/todo.txt" >"$folder/group.txt" || return 0
+  mapfile -t chosen < <(sed -E 's/[]^$.*+?(){}|\\[]/\\&/g; s/.*/--re=^&$/' "$folder/group.txt")
+  # A name does not choose among mutants that leave out a field: so of these lines alone.
+  cut -d: -f1,2 "$folder/group.txt" | sort -t: -k1,1 -k2,2n -u | perl -F: -ane '
+    ($file, $n) = @F;
+    if ($file ne $last) {
+      open $in, "<", $last = $file;
+      @lines = <$in>;
+      print "--- a/$file\n+++ b/$file\n";
+    }
+    printf "@@ -%d,0 +%d,1 @@\n+%s", $n - 1, $n, $lines[$n - 1]' >"$folder/group.diff"
   # 2: survivors, 3: timeouts.
-  cargo mutants --in-place --shuffle --baseline=skip --profile release --timeout 90 --build-timeout 900 \
-    --output "$(mktemp -d "$folder/$backend.XXXX")" "${@/#/--file=}" "${chosen[@]}" \
-    "${tests[@]/#/--cargo-arg=--test=}" || [[ $? = [23] ]]
+  cargo mutants --in-place --shuffle --baseline=skip --profile release --timeout 600 --build-timeout 900 \
+    --test-package "$packages" --output "$(mktemp -d "$folder/$round.XXXX")" --in-diff "$folder/group.diff" \
+    "${chosen[@]}" "${tests[@]/#/--cargo-arg=--test=}" || [[ $? = [23] ]]
 }
 
-# BACKEND PROCESSOR: tries what has not been caught on that backend and scalar.
+# ROUND: what was not caught goes through that round.
 round() {
-  local backend=$1 avx512='' tests
-  { outcomes '*' caught unviable timeout && outcomes "$backend" missed; } |
+  local round=$1 packages=lossprep tests dispatch=''
+  { outcomes '*' caught unviable timeout && outcomes "$round" missed; } |
     grep -vxFf - "$folder/sample.txt" >"$folder/todo.txt" || return 0
-  [ "$backend" = avx512 ] || avx512='s/crate::simd::x86::Avx512::try_new\(\)\.is_some\(\)/false/;
-    s/if let Some\(s\) = crate::simd::x86::Avx512::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}//;'
-  perl -0777 -pe "$avx512"'
+  [ "$round" != quick ] || dispatch='s/crate::simd::x86::Avx2::try_new\(\)\.is_some\(\)/false/;
+    s/if let Some\(s\) = crate::simd::x86::Avx2::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}//;'
+  perl -0777 -pe "$dispatch"'
     s/Self::Portable \| Self::Scalar => true/Self::Scalar => true/;
     s/Backend::Portable => return crate::simd::Portable\.vectorize\(op\),//;
     s/(pub fn try_get\(self\)[^\n]*\n)/$1        crate::exit_on_panic();\n/' "$root/src/dispatch.rs" >src/dispatch.rs
-  export CARGO_TARGET_DIR=$folder/target RUSTFLAGS="-A warnings -C target-cpu=$2"
+  export CARGO_TARGET_DIR=$folder/target RUSTFLAGS="-A warnings -C target-cpu=x86-64-v4"
   export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 CARGO_PROFILE_RELEASE_INCREMENTAL=true
-  tests=(l2 losses sigmoid softmax)
+  export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
   # Unmutated, all must pass.
-  cargo test --release "${tests[@]/#/--test=}"
-  group "losses softmax" src/kernels/softmax.rs src/math/{dot,log,sum}.rs
-  group sigmoid src/kernels/sigmoid.rs src/math/{expm,log_ratio,sigma}.rs
-  group "${tests[*]}" src/math/{exp,word}.rs
-  group l2 src/kernels/l2.rs
+  if [ "$round" = thorough ]; then
+    packages=lossprep,lossprep-verify
+    tests=(alignment diagnose l2 losses report robustness sigmoid softmax)
+    cargo test --release -p lossprep -p lossprep-verify "${tests[@]/#/--test=}"
+    group "${tests[*]}" src/{kernels,math}/*.rs
+  else
+    tests=(l2 losses sigmoid softmax)
+    cargo test --release "${tests[@]/#/--test=}"
+    group "losses softmax" src/kernels/softmax.rs src/math/{dot,log,sum}.rs
+    group sigmoid src/kernels/sigmoid.rs src/math/{expm,log_ratio,sigma}.rs
+    group "${tests[*]}" src/math/{exp,word}.rs
+    group l2 src/kernels/l2.rs
+  fi
 }
-round avx512 x86-64-v4
-round avx2 x86-64-v3
+round quick
+round thorough
 
 outcomes '*' caught unviable timeout | grep -vxFf - "$folder/sample.txt" >"$folder/missed.txt" || true
-for outcome in caught timeout unviable; do echo "$outcome: $(outcomes '*' $outcome | wc -l)"; done
+for outcome in caught timeout unviable; do
+  for round in quick thorough; do echo "$outcome, $round: $(outcomes $round $outcome | wc -l)"; done
+done
 echo "missed: $(wc -l <"$folder/missed.txt")"
 cat "$folder/missed.txt"
