@@ -18,7 +18,7 @@ fuzz() {
   local scratch kept=fuzz/artifacts/$1/ code=0
   scratch=$(mktemp -d)
   mkdir -p "$kept" "$scratch/new"
-  "$built/$1" "$scratch/new" "fuzz/corpus/$1" -artifact_prefix="$kept" -max_total_time="$seconds" -timeout=60 \
+  "$built/$1" "$scratch/new" "fuzz/corpus/$1" -artifact_prefix="$kept" -max_total_time="$seconds" -timeout=120 \
     >"$scratch/log" 2>&1 || code=$?
   if [ $code -eq 0 ]; then
     echo "$1: $(grep '^Done' "$scratch/log")"
