@@ -23,6 +23,7 @@ use super::row::Row;
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::element::Lane;
 use crate::kernels::l2::NormGuard;
+use crate::math::exp::each;
 use crate::simd::{Op, Simd, Vector};
 
 /// [`Unit::of`], out of line.
@@ -248,8 +249,14 @@ impl<'a, T: WideElement, S: Simd> Op for Nearness<'a, T, S> {
         let k = (1..place.len).fold(0, |k, i| if size(i) > size(k) { i } else { k });
         let pivots = [x[place.index(k)], y[place.index(k)]];
         let largest = (0..place.len).fold(T::zero(), |m, i| m.max(y[place.index(i)].abs()));
-        let downs = [pivots[0], largest].map(|x| Vector::splat(s, T::zero() - T::split(x).1));
-        let pivots = [0, 1].map(|i| Wide::splat(s, pivots[i]).scale(downs[i]));
+        let downs: [_; 2] = each(
+            #[inline(always)]
+            |i| Vector::splat(s, T::zero() - T::split([pivots[0], largest][i]).1),
+        );
+        let pivots: [_; 2] = each(
+            #[inline(always)]
+            |i| Wide::splat(s, pivots[i]).scale(downs[i]),
+        );
         let mut most = Vector::splat(s, T::zero());
         for j in 0..place.steps::<T>() {
             let [x, y] = difference.scaled(downs, j);
@@ -258,7 +265,10 @@ impl<'a, T: WideElement, S: Simd> Op for Nearness<'a, T, S> {
         let most = most.to_array().as_ref().iter().fold(T::zero(), |a, &b| if b > a { b } else { a });
         let unit = T::split(most).1.max(T::from(-1000).unwrap_or_else(T::zero));
         let (up, down) = (Vector::splat(s, unit), Vector::splat(s, T::zero() - unit));
-        let scaled = pivots.map(|pivot| pivot.scale(down));
+        let scaled: [_; 2] = each(
+            #[inline(always)]
+            |i| pivots[i].scale(down),
+        );
         let near = |lean, rate| Some(Near { downs, pivots: scaled, lean, rate });
         difference.unit = unit;
         // With these factors what is loaded is d.

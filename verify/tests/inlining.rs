@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("__floatuntidf", "an exact sum as f64, once a row"),
     ("lossprep::rows::Kept::clear", "what lengths leave out, once a call"),
     ("lossprep::rows::Block::", "tiles, once a block of rows"),
+    ("::with_tiles", "the tiles' stack, once a call"),
     ("lossprep::rows::Place::", "masks: elements one by one"),
     ("lossprep::rows::lone", "rows left over, on the portable backend"),
     ("lossprep::kernels::l2::staged", "tiles, once a group of rows"),
