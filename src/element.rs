@@ -47,8 +47,6 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
 
     /// All lanes `x`, in memory.
     fn array(x: Self) -> Self::Array;
-    /// Lane i is lane i + `distance` of the array, around its end.
-    fn rotated(lanes: Self::Array, distance: usize) -> Self::Array;
     /// The slice as whole registers and a tail.
     fn registers(slice: &[Self]) -> (&[Self::Array], &[Self]);
     /// The slice as whole registers and a tail.
@@ -63,6 +61,7 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     fn lanes_store<S: Simd>(s: S, v: Self::Raw<S>, to: &mut Self::Array);
     fn lanes_load_partial<S: Simd>(s: S, from: &[Self], fill: Self) -> Self::Raw<S>;
     fn lanes_store_partial<S: Simd>(s: S, v: Self::Raw<S>, to: &mut [Self]);
+    fn lanes_rotate<S: Simd>(s: S, a: Self::Raw<S>, distance: usize) -> Self::Raw<S>;
     fn lanes_sqrt<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_exponent_bits<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_pow2_floor<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S>;
@@ -113,13 +112,6 @@ macro_rules! lane {
                 [x; $lanes]
             }
             #[inline(always)]
-            fn rotated(lanes: Self::Array, distance: usize) -> Self::Array {
-                core::array::from_fn(
-                    #[inline(always)]
-                    |i| lanes[(i + distance) % $lanes],
-                )
-            }
-            #[inline(always)]
             fn registers(slice: &[Self]) -> (&[Self::Array], &[Self]) {
                 slice.as_chunks()
             }
@@ -154,6 +146,10 @@ macro_rules! lane {
             #[inline(always)]
             fn lanes_store_partial<S: Simd>(s: S, v: Self::Raw<S>, to: &mut [Self]) {
                 Lanes::<Self>::store_partial(s, v, to);
+            }
+            #[inline(always)]
+            fn lanes_rotate<S: Simd>(s: S, a: Self::Raw<S>, distance: usize) -> Self::Raw<S> {
+                Lanes::<Self>::rotate(s, a, distance)
             }
             #[inline(always)]
             fn lanes_sqrt<S: Simd>(s: S, a: Self::Raw<S>) -> Self::Raw<S> {

@@ -75,6 +75,17 @@ pub trait Lanes<T: Lane>: Copy {
         self.mask_not(self.mask_and(self.eq(a, a), self.eq(b, b)))
     }
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V;
+    /// Lane i is lane i + `distance`, around the end; `distance` is a power of two below `LANES`.
+    #[inline(always)]
+    fn rotate(self, v: Self::V, distance: usize) -> Self::V {
+        let mut lanes = T::array(T::zero());
+        self.store(v, &mut lanes);
+        let mut rotated = lanes;
+        for (i, lane) in rotated.as_mut().iter_mut().enumerate() {
+            *lane = lanes.as_ref()[(i + distance) % T::LANES];
+        }
+        self.load(&rotated)
+    }
     /// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
     #[inline(always)]
     fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
@@ -366,6 +377,12 @@ impl<T: Lane, S: Simd> Vector<T, S> {
     #[inline(always)]
     pub(crate) fn mul_add(self, b: Self, c: Self) -> Self {
         Self { s: self.s, raw: T::lanes_mul_add(self.s, self.raw, b.raw, c.raw) }
+    }
+
+    /// Lane i is lane i + `distance`, around the end; `distance` is a power of two below `LANES`.
+    #[inline(always)]
+    pub(crate) fn rotate(self, distance: usize) -> Self {
+        Self { s: self.s, raw: T::lanes_rotate(self.s, self.raw, distance) }
     }
 
     #[inline(always)]

@@ -670,7 +670,7 @@ fn largest_lane<T: Lane, S: Simd>(v: Vector<T, S>) -> Vector<T, S> {
     let mut v = v;
     for distance in [8, 4, 2, 1] {
         if distance < T::LANES {
-            v = Vector::load(v.s, &T::rotated(v.to_array(), distance)).max(v);
+            v = v.rotate(distance).max(v);
         }
     }
     v
@@ -766,7 +766,7 @@ fn second_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vect
         for distance in [8, 4, 2, 1] {
             if distance < T::LANES {
                 for x in largest {
-                    largest = with_next(largest, Vector::load(s, &T::rotated(x.to_array(), distance)));
+                    largest = with_next(largest, x.rotate(distance));
                 }
             }
         }

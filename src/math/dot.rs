@@ -40,12 +40,6 @@ pub trait Dot: Lane {
     fn across<S: Simd>(s: S, accs: &[Self::Acc<S>]) -> Self::Acc<S>;
 }
 
-/// Lane l + lane (l + distance), in lane l.
-#[inline(always)]
-fn rotated<S: Simd>(v: Vector<f64, S>, distance: usize) -> Vector<f64, S> {
-    Vector::load(v.s, &f64::rotated(v.to_array(), distance))
-}
-
 impl Dot for f32 {
     type Acc<S: Simd> = [Vector<f64, S>; 2];
 
@@ -72,7 +66,7 @@ impl Dot for f32 {
         let [low, high] = Self::merge(accs[0], accs[1]);
         let mut sum = low + high;
         for distance in [4, 2, 1] {
-            sum = sum + rotated(sum, distance);
+            sum = sum + sum.rotate(distance);
         }
         let all = Vector::splat(sum.s, sum.to_array()[0]);
         [all, all]
@@ -103,7 +97,7 @@ impl Dot for f64 {
     fn across<S: Simd>(s: S, accs: &[Self::Acc<S>]) -> Self::Acc<S> {
         let mut sum = accs[0].add(accs[2]).add(accs[1].add(accs[3]));
         for distance in [4, 2, 1] {
-            sum = sum.add(Word { hi: rotated(sum.hi, distance), lo: rotated(sum.lo, distance) });
+            sum = sum.add(Word { hi: sum.hi.rotate(distance), lo: sum.lo.rotate(distance) });
         }
         Word::splat(s, sum.hi.to_array()[0], sum.lo.to_array()[0])
     }

@@ -187,7 +187,7 @@ impl Accumulate for f32 {
             let mut sum = halves[0] + halves[1];
             // Integers below 2^53, so exact.
             for distance in [4, 2, 1] {
-                sum = sum + Vector::load(sum.s, &f64::rotated(sum.to_array(), distance));
+                sum = sum + sum.rotate(distance);
             }
             *halves = [sum; 2];
         }

@@ -247,6 +247,10 @@ macro_rules! suite {
             for (c, column) in s.transpose(registers).into_iter().enumerate().take(LANES) {
                 equal("transpose", s, column, core::array::from_fn(|r| number(r, c)), [rows[c]; 3]);
             }
+            for distance in [1, 2, 4, 8].into_iter().filter(|&distance| distance < LANES) {
+                let want = core::array::from_fn(|c| number(0, (c + distance) % LANES));
+                equal("rotate", s, s.rotate(registers[0], distance), want, [rows[0]; 3]);
+            }
         }
 
         #[test]

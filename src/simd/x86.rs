@@ -38,6 +38,10 @@ impl Lanes<f32> for Avx512 {
         *to = cast(v);
     }
     #[inline(always)]
+    fn rotate(self, v: Self::V, distance: usize) -> Self::V {
+        cast(turned(self, cast(v), distance))
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         self.avx512f._mm512_add_ps(a, b)
     }
@@ -179,6 +183,32 @@ impl Lanes<f32> for Avx512 {
     }
 }
 
+/// Each word of 32 bits is the one `words` further on, around the end.
+#[inline(always)]
+fn turned(s: Avx512, v: __m512i, words: usize) -> __m512i {
+    let f = s.avx512f;
+    match words {
+        8 => f._mm512_alignr_epi32::<8>(v, v),
+        4 => f._mm512_alignr_epi32::<4>(v, v),
+        2 => f._mm512_alignr_epi32::<2>(v, v),
+        _ => f._mm512_alignr_epi32::<1>(v, v),
+    }
+}
+
+/// The same for two halves.
+#[inline(always)]
+fn turned_halves(s: Avx2, [low, high]: [__m256i; 2], words: usize) -> [__m256i; 2] {
+    let f = s.avx2;
+    let across =
+        [f._mm256_permute2x128_si256::<0x21>(low, high), f._mm256_permute2x128_si256::<0x21>(high, low)];
+    match words {
+        8 => [high, low],
+        4 => across,
+        2 => [f._mm256_alignr_epi8::<8>(across[0], low), f._mm256_alignr_epi8::<8>(across[1], high)],
+        _ => [f._mm256_alignr_epi8::<4>(across[0], low), f._mm256_alignr_epi8::<4>(across[1], high)],
+    }
+}
+
 /// Quarter c of register r becomes quarter r of register c.
 #[inline(always)]
 fn quarters(s: Avx512, v: [__m512d; 4]) -> [__m512d; 4] {
@@ -208,6 +238,10 @@ impl Lanes<f64> for Avx512 {
     #[inline(always)]
     fn store(self, v: Self::V, to: &mut [f64; 8]) {
         *to = cast(v);
+    }
+    #[inline(always)]
+    fn rotate(self, v: Self::V, distance: usize) -> Self::V {
+        cast(turned(self, cast(v), distance * 2))
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
@@ -392,6 +426,10 @@ impl Lanes<f32> for Avx2 {
         *to = cast(v);
     }
     #[inline(always)]
+    fn rotate(self, v: Self::V, distance: usize) -> Self::V {
+        cast(turned_halves(self, cast(v), distance))
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         [self.avx._mm256_add_ps(a[0], b[0]), self.avx._mm256_add_ps(a[1], b[1])]
     }
@@ -519,6 +557,10 @@ impl Lanes<f64> for Avx2 {
     #[inline(always)]
     fn store(self, v: Self::V, to: &mut [f64; 8]) {
         *to = cast(v);
+    }
+    #[inline(always)]
+    fn rotate(self, v: Self::V, distance: usize) -> Self::V {
+        cast(turned_halves(self, cast(v), distance * 2))
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
