@@ -420,7 +420,9 @@ operations! {
     /// # Accuracy
     /// At most 4 ULP of (|h_i| + |u_i|·κ·Σ|u_j·h_j|)/φ, h = Σ|w|·|v| the gradient in the unit rows with all its terms
     /// taken as magnitudes; for f64 where no upstream gradient of the batch is 2^800 times another, and with 2^−900·Σ|w|
-    /// added to |h_i|: an element that is 2^−900 of its row's largest has no share in the row of length 1.
+    /// added to |h_i|: an element that is 2^−900 of its row's largest has no share in the row of length 1. And 1 + 2^−28·S
+    /// (f64: 2^−50·S) times as much, S the largest Σ|u_j·v_j|/τ of a query and a key: 1 or little more but for long rows
+    /// without a guard or a tiny temperature.
     ///
     /// # Special values
     /// An upstream gradient that is not finite makes all gradients that it reaches NaN.

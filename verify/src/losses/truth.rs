@@ -436,6 +436,8 @@ impl Case {
         let zeros = || vec![vec![R::zero(); self.len]; n];
         let (mut to_queries, mut query_sizes, mut to_keys, mut key_sizes) =
             (zeros(), zeros(), zeros(), zeros());
+        // The largest similarity with all its terms taken as magnitudes.
+        let mut reach = R::zero();
         for i in 0..n {
             let positive = if own { (i + n / 2) % n } else { i };
             let takes_part = |j: &usize| !(own && *j == i);
@@ -453,6 +455,10 @@ impl Case {
             results.loss(loss.clone(), loss.add(&slack));
             let g = real::<R>(self.upstream[i]);
             for j in (0..n).filter(takes_part) {
+                let here = size(&queries[i].u, &keys[j].u).div(&tau);
+                if here.sub(&reach).signum() > 0 {
+                    reach = here;
+                }
                 let p = exps[j].mul(&share);
                 let d = match (j == best, j == positive) {
                     (true, true) => c.mul(&share).neg(),
@@ -469,6 +475,10 @@ impl Case {
                     to_keys[j][k] = to_keys[j][k].add(&to_key);
                 }
             }
+        }
+        let loose = R::one().add(&reach.mul_pow2(if self.known > 45 { -50 } else { -28 }));
+        for size in query_sizes.iter_mut().chain(&mut key_sizes).flatten() {
+            *size = size.mul(&loose);
         }
         for i in 0..n {
             if own {
