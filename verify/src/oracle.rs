@@ -228,10 +228,10 @@ fn masked<R: Real>(op: Op, row: Row, keep: &[bool], params: &Params) -> Vec<Trut
     };
     let n = row.x.len();
     let (x, second) = (cut(row.x), cut(row.second));
-    // For the gradients that take the output, a policy's row cannot be told from another by x; the
-    // derivative of a constant is 0 anyway, which the mask gives.
-    let takes_x = !op.is_gradient() || op.forward() == Op::Logsumexp;
-    let nothing = x.is_empty() || (takes_x && x.iter().all(|&v| v == f64::NEG_INFINITY));
+    // For softmax's gradients, which take the output, a policy's row cannot be told from another by x; the derivative of
+    // a constant is 0 anyway, which the mask gives. Log-probabilities of nothing but −∞ are such a constant.
+    let tells = !op.is_gradient() || op.forward() != Op::Softmax;
+    let nothing = x.is_empty() || (tells && x.iter().all(|&v| v == f64::NEG_INFINITY));
     let zero = || Truth::value(R::zero(), Claim::Result);
     if nothing {
         return match (op, params.empty) {
@@ -307,13 +307,13 @@ fn softmax_family<R: Real>(op: Op, row: Row, params: &Params) -> Vec<Truth<R>> {
         if x.contains(&f64::INFINITY) {
             return all(if op == Op::Logsumexp { Expect::Infinity } else { Expect::Nan });
         }
-        if x.iter().all(|&v| v == f64::NEG_INFINITY) {
-            return match op {
-                Op::Logsumexp => all(Expect::NegativeInfinity),
-                Op::Softmax | Op::LogSoftmax => all(Expect::Nan),
-                _ => (0..outputs).map(|_| Truth::value(R::zero(), Claim::Result)).collect(),
-            };
-        }
+    }
+    if (takes_x || forward == Op::LogSoftmax) && x.iter().all(|&v| v == f64::NEG_INFINITY) {
+        return match op {
+            Op::Logsumexp => all(Expect::NegativeInfinity),
+            Op::Softmax | Op::LogSoftmax => all(Expect::Nan),
+            _ => (0..outputs).map(|_| Truth::value(R::zero(), Claim::Result)).collect(),
+        };
     }
     let over_t = |v: R| over(v, params.temperature);
     let gradient = |v: R, m: R| Truth::value(over_t(v), Claim::Gradient(over_t(m)));
@@ -742,5 +742,13 @@ mod tests {
         let uniform = Params { empty: Empty::Uniform, ..p };
         close(&numbers(&evaluate::<Wide>(Op::Softmax, none, &uniform)), &[1.0 / 3.0; 3]);
         assert!(numbers(&evaluate::<Wide>(Op::LogSoftmax, none, &p)).iter().all(|v| *v == f64::NEG_INFINITY));
+        // Found by fuzzing: log-probabilities of nothing but −∞ are a constant, also where one of them takes part.
+        let x = [f64::NEG_INFINITY; 3];
+        for op in [Op::LogSoftmaxVjp, Op::LogSoftmaxJvp] {
+            for keep in [None, Some(&[false, true, false][..])] {
+                let row = Row { keep, ..row(&x, &[7.0, 1.0, -3.0], 0.0) };
+                close(&numbers(&evaluate::<Wide>(op, row, &p)), &[0.0; 3]);
+            }
+        }
     }
 }
