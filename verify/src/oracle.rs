@@ -303,10 +303,8 @@ fn softmax_family<R: Real>(op: Op, row: Row, params: &Params) -> Vec<Truth<R>> {
     if x.iter().any(|v| v.is_nan()) {
         return all(Expect::Nan);
     }
-    if takes_x {
-        if x.contains(&f64::INFINITY) {
-            return all(if op == Op::Logsumexp { Expect::Infinity } else { Expect::Nan });
-        }
+    if takes_x && x.contains(&f64::INFINITY) {
+        return all(if op == Op::Logsumexp { Expect::Infinity } else { Expect::Nan });
     }
     if (takes_x || forward == Op::LogSoftmax) && x.iter().all(|&v| v == f64::NEG_INFINITY) {
         return match op {
