@@ -2199,9 +2199,17 @@ pub(crate) struct CrossEntropy<'a, T: Lane, F> {
     at_class: [T::Array; 2],
 }
 
-/// Whether a row with this factor is left as it is: what softmax leaves out could count, or a subnormal low word.
+/// The rows with these losses and factors that are left as they are; ignored ones too, by their factor.
 #[inline(always)]
-pub(crate) fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
+pub(crate) fn left_as_they_are<T: Lane, S: Simd>(loss: Vector<T, S>, factor: Vector<T, S>) -> Mask<T, S> {
+    // Less than a normal number, and of few digits before the weight.
+    let tiny = loss.lt(Vector::splat(loss.s, T::min_positive_value()));
+    tiny | loss.is_nan() | needs_care(factor)
+}
+
+/// Whether what softmax leaves out could count with this factor, or a subnormal low word.
+#[inline(always)]
+fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
     let s = factor.s;
     let [zero, one] = [Vector::splat(s, T::zero()), Vector::splat(s, T::one())];
     let size = factor.abs();
@@ -2332,7 +2340,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let rows = block.rows;
         let loss = Vector::load_first(s, &self.losses[row..row + rows], T::one());
         let g = self.targets.factors(s, row, rows);
-        let care = loss.lt(Vector::splat(s, T::min_positive_value())) | loss.is_nan() | needs_care(g);
+        let care = left_as_they_are(loss, g);
         let (some, care) = (care.any(), care.rows());
         let right: Mask<T, S> = Each::all(s, &self.at_class[1]);
         let mut at_class = self.at_class[0];

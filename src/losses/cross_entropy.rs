@@ -42,7 +42,7 @@ use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
 use crate::error::check_len;
-use crate::kernels::softmax::{CrossEntropy, Targets, needs_care};
+use crate::kernels::softmax::{CrossEntropy, Targets, left_as_they_are};
 use crate::simd::{Op, Simd, Vector};
 use crate::{Element, Error, Layout};
 
@@ -681,10 +681,7 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
         for start in (0..losses.len()).step_by(T::LANES) {
             let rows = start..losses.len().min(start + T::LANES);
             let loss = Vector::load_first(s, &losses[rows.clone()], T::one());
-            // Less than a normal number, and of few digits before the weight.
-            let tiny = loss.lt(Vector::splat(s, T::min_positive_value()));
-            // Ignored rows too, by their factor.
-            let care = tiny | loss.is_nan() | needs_care(targets.factors(s, start, rows.len()));
+            let care = left_as_they_are(loss, targets.factors(s, start, rows.len()));
             if problem.options.classes.weights.is_some() {
                 let weight = Wide::exact(targets.weights(s, start, rows.len()));
                 let weighted = without_nothing(weight, Wide::exact(loss)).round();
@@ -819,10 +816,11 @@ struct Nll<'a, T> {
 
 impl<T: Element> Nll<'_, T> {
     fn losses(&self, log_p: &[T], losses: &mut [T]) {
-        for ((loss, &class), place) in losses.iter_mut().zip(self.classes).zip(Row::from(self.layout, 0)) {
+        for (row, (loss, &class)) in losses.iter_mut().zip(self.classes).enumerate() {
             *loss = T::zero();
             if self.options.ignore_index != Some(class) {
-                let (log, weight) = (log_p[place.index(class)], self.options.weight(class));
+                let (log, weight) =
+                    (log_p[Row::of(self.layout, row).index(class)], self.options.weight(class));
                 // A class of no weight has no loss, also at a probability of 0.
                 let value = if weight == T::zero() && !log.is_nan() { T::zero() } else { -log * weight };
                 *loss = if value.is_nan() { <T as Lane>::NAN } else { value + T::zero() };
@@ -832,13 +830,14 @@ impl<T: Element> Nll<'_, T> {
 
     fn gradient(&self, upstream: &[T], grad: &mut [T]) {
         grad.fill(T::zero());
-        for ((&g, &class), place) in upstream.iter().zip(self.classes).zip(Row::from(self.layout, 0)) {
+        for (row, (&g, &class)) in upstream.iter().zip(self.classes).enumerate() {
             let weight =
                 if self.options.ignore_index == Some(class) { T::zero() } else { self.options.weight(class) };
             if weight != T::zero() {
                 let value = -g * weight;
                 // As everywhere: no gradient is infinite because the upstream one is.
-                grad[place.index(class)] = if g.is_finite() { value + T::zero() } else { <T as Lane>::NAN };
+                grad[Row::of(self.layout, row).index(class)] =
+                    if g.is_finite() { value + T::zero() } else { <T as Lane>::NAN };
             }
         }
     }

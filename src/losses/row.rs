@@ -20,24 +20,6 @@ impl Row {
         Self { start: row / inner * len * inner + row % inner, stride: inner, len }
     }
 
-    /// The rows of the layout from number `row` on; without a division for each, which short rows would notice.
-    #[inline(always)]
-    pub(crate) fn from(layout: Layout, row: usize) -> impl Iterator<Item = Self> {
-        let (len, inner) = (layout.len(), layout.inner());
-        let (mut first, mut beside) = (row / inner * len * inner, row % inner);
-        (row..layout.row_count()).map(
-            #[inline(always)]
-            move |_| {
-                let row = Self { start: first + beside, stride: inner, len };
-                beside += 1;
-                if beside == inner {
-                    (first, beside) = (first + len * inner, 0);
-                }
-                row
-            },
-        )
-    }
-
     /// All of a slice.
     #[inline(always)]
     pub(crate) fn whole(len: usize) -> Self {
