@@ -382,6 +382,7 @@ impl<T: Lane, S: Simd> Vector<T, S> {
     /// Lane i is lane i + `distance`, around the end; `distance` is a power of two below `LANES`.
     #[inline(always)]
     pub(crate) fn rotate(self, distance: usize) -> Self {
+        debug_assert!(distance < T::LANES && distance.is_power_of_two());
         Self { s: self.s, raw: T::lanes_rotate(self.s, self.raw, distance) }
     }
 

@@ -1184,7 +1184,7 @@ impl<S: Simd> GradientRows<S> {
 
     /// Evaluates such rows again, with explicit exponents.
     #[inline(always)]
-    fn repair<T: Norm>(self, group: Group, part: usize, [x, g]: [&[T]; 2], out: &mut [T]) {
+    fn repair<T: Norm>(self, group: Group, [x, g]: [&[T]; 2], out: &mut [T]) {
         let (s, exotic) = (self.poison.s, self.exotic());
         if !exotic.any() {
             return;
@@ -1200,7 +1200,7 @@ impl<S: Simd> GradientRows<S> {
         let sum_power = (sum_power.to_array(), self.dot.unit.to_array());
         let inner_power = (inner_power.to_array(), self.inner_unit.to_array());
         let value_power = (value_power.to_array(), self.divisor.unit.to_array());
-        for r in 0..ROWS.min(group.count.saturating_sub(part * ROWS)) {
+        for r in 0..ROWS.min(group.count) {
             if exotic[r] == 0.0 || poison[r].is_nan() {
                 continue;
             }
@@ -1209,8 +1209,7 @@ impl<S: Simd> GradientRows<S> {
             let value = exponent(value_power.0[r]) + exponent(value_power.1[r]);
             let row =
                 CarefulRow { k: k[r], k_exponent: sum - inner - value, h: h[r], l: l[r], n_exponent: value };
-            let start = group.row(part * ROWS + r);
-            for i in (start..).step_by(group.stride).take(group.len) {
+            for i in (group.row(r)..).step_by(group.stride).take(group.len) {
                 out[i] = T::from_wide(row.gradient(x[i].to_wide(), g[i].to_wide()));
             }
         }
@@ -1435,28 +1434,25 @@ impl<T: Norm> Op for L2NormVjp<'_, T> {
                 if !T::COMPENSATED {
                     return;
                 }
-                // Where g/‖x‖ may have left the range, again with explicit exponents.
-                for part in 0..T::PARTS {
-                    let (size, g) = (sizes[part], g[part]);
-                    let unit = unit_of(g.abs(), LEAST_NORM, LARGEST_NORM);
-                    let plain = size.root.hi.eq(zero) | g.eq(zero) | (size.unit.eq(one) & unit.eq(one));
-                    if !(!plain).any() {
+                // Where g/‖x‖ may have left the range, again with explicit exponents: f64, whose groups have one part.
+                let (size, g) = (sizes[0], g[0]);
+                let unit = unit_of(g.abs(), LEAST_NORM, LARGEST_NORM);
+                let plain = size.root.hi.eq(zero) | g.eq(zero) | (size.unit.eq(one) & unit.eq(one));
+                if !(!plain).any() {
+                    return;
+                }
+                let exotic = plain.select(zero, one).to_array();
+                let (root, unit) = (size.root.hi.to_array(), size.unit.to_array());
+                let (g, poison) = (g.to_array(), poison[0].to_array());
+                for r in 0..ROWS.min(group.count) {
+                    if exotic[r] == 0.0 || poison[r].is_nan() {
                         continue;
                     }
-                    let exotic = plain.select(zero, one).to_array();
-                    let (root, unit) = (size.root.hi.to_array(), size.unit.to_array());
-                    let (g, poison) = (g.to_array(), poison[part].to_array());
-                    for r in 0..ROWS.min(group.count.saturating_sub(part * ROWS)) {
-                        if exotic[r] == 0.0 || poison[r].is_nan() {
-                            continue;
-                        }
-                        let ((g, g_exponent), (n, n_exponent)) = (significand(g[r]), significand(root[r]));
-                        let (factor, shift) = (g / n, g_exponent - n_exponent - exponent(unit[r]));
-                        let start = group.row(part * ROWS + r);
-                        for i in (start..).step_by(group.stride).take(group.len) {
-                            let (x, x_exponent) = significand(x[i].to_wide());
-                            grad[i] = T::from_wide(ldexp(x * factor, x_exponent + shift) + 0.0);
-                        }
+                    let ((g, g_exponent), (n, n_exponent)) = (significand(g[r]), significand(root[r]));
+                    let (factor, shift) = (g / n, g_exponent - n_exponent - exponent(unit[r]));
+                    for i in (group.row(r)..).step_by(group.stride).take(group.len) {
+                        let (x, x_exponent) = significand(x[i].to_wide());
+                        grad[i] = T::from_wide(ldexp(x * factor, x_exponent + shift) + 0.0);
                     }
                 }
             },
@@ -1601,9 +1597,8 @@ impl<T: Norm> Op for L2NormalizeGradient<'_, T> {
                     },
                 );
                 if T::COMPENSATED {
-                    for part in 0..T::PARTS {
-                        rows[part].repair(group, part, [x, g], out);
-                    }
+                    // f64, whose groups have one part.
+                    rows[0].repair(group, [x, g], out);
                 }
             },
         );

@@ -1025,7 +1025,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
     fn total<A: Access<T>, const N: usize>(&self, a: &mut A) -> T::Totals<S> {
         let s = self.frame.m.s;
         let lanes = if A::ACROSS { T::LANES } else { 1 };
-        let long = a.steps() > T::MANY / lanes;
+        let long = matches!(T::MANY, Some(most) if a.steps() > most / lanes);
         let mut totals = T::none(s);
         let mut start = 0;
         while start < a.steps() {
@@ -1052,7 +1052,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                             self.add::<N, true>(x, &mut sums, false);
                         },
                     );
-                } else if S::ROOMY && A::ACROSS && T::MANY < usize::MAX {
+                } else if S::ROOMY && A::ACROSS {
                     j = a.visit::<S, N>(
                         s,
                         j,
@@ -1107,7 +1107,8 @@ fn rests<T: Lane, S: Simd, const N: usize>(terms: [Term<T, S>; N]) -> [Vector<T,
 fn many_terms<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vector<T, S> {
     let none = Vector::splat(s, -T::INFINITY);
     let [zero, one] = [Vector::splat(s, T::zero()), Vector::splat(s, T::one())];
-    let limit = if A::ACROSS { T::MANY / T::LANES } else { T::MANY };
+    let Some(most) = T::MANY else { return zero };
+    let limit = if A::ACROSS { most / T::LANES } else { most };
     let limit = T::from(limit).unwrap_or(T::INFINITY);
     let mut counts = zero;
     for j in 0..a.steps() {

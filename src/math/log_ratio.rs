@@ -123,7 +123,7 @@ pub(crate) fn log_ratio_word<S: Simd>(
     let sum = fast_two_sum(k * LN2[0], f.hi + f.hi);
     let log = sum.hi + (sum.lo + k.mul_add(Vector::splat(s, LN2[1]), f.lo + f.lo + cubic));
     // A tiny f is all of the logarithm, and may be subnormal: rounded from q.
-    let linear = (q.hi + q.hi + (q.lo + q.lo)).ldexp(z);
+    let linear = (q.hi + q.hi).ldexp(z);
     let tiny = near & linear.abs().lt(Vector::splat(s, f64::from_bits((1023 - 60) << 52)));
     tiny.select(linear, log)
 }

@@ -45,7 +45,7 @@ pub trait Accumulate: Lane {
     /// How many terms a lane takes before `flush`.
     const MOST: usize;
     /// Rows with more terms than that have a third word.
-    const MANY: usize;
+    const MANY: Option<usize>;
 
     /// Sums of what was flushed, one a lane.
     type Totals<S: Simd>: Copy;
@@ -118,7 +118,7 @@ impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
                 _ => {
                     let fine = *part + second;
                     self.words[1] = self.words[1].add_bits(fine);
-                    if T::MANY < usize::MAX && many {
+                    if many {
                         let least = (*part - (fine - second)) + (w - (*part - self.beyond[i])) + third;
                         self.words[2] = self.words[2].add_bits(least);
                     }
@@ -130,7 +130,7 @@ impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
     /// The last step, and the terms that come next.
     #[inline(always)]
     pub(crate) fn next(&mut self, terms: [Term<T, S>; N], many: bool) {
-        self.step(STEPS - 1, many);
+        self.step(BETWEEN, many);
         self.terms = terms;
         self.count += N;
     }
@@ -150,7 +150,7 @@ impl Accumulate for f32 {
     const ANCHORS: [Self; 3] =
         [power_of_two(51) as f32, 1.5 * power_of_two(29) as f32, 1.5 * power_of_two(7) as f32];
     const MOST: usize = 512;
-    const MANY: usize = 1 << 17;
+    const MANY: Option<usize> = Some(1 << 17);
 
     type Totals<S: Simd> = [[Vector<f64, S>; 2]; 3];
 
@@ -236,7 +236,7 @@ impl Accumulate for f64 {
     const LIFT: Self = 512.0;
     const ANCHORS: [Self; 3] = [power_of_two(513), 1.5 * power_of_two(463), 0.0];
     const MOST: usize = 2048;
-    const MANY: usize = usize::MAX;
+    const MANY: Option<usize> = None;
 
     type Totals<S: Simd> = [Total; 8];
 
