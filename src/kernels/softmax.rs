@@ -43,6 +43,7 @@ use crate::math::word::{Word, fast_two_sum, two_sum};
 use crate::rows::{Access, Block, Each, Fill, Kept, Work, drive, each_field};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
 use crate::{Element, Error, Layout};
+use core::ops::Range;
 
 /// What a row with nothing to sum gives, where a mask or valid lengths are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -198,8 +199,12 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>) -> (Self::Row<S>, Mask<Self, S>)
     where
         Self: Sized;
-    /// g·part/row, rounded.
-    fn share<S: Simd>(part: Self::Row<S>, row: Self::Row<S>, g: Vector<Self, S>) -> Vector<Self, S>
+    /// others/max, a number in two words of f64 (f64) or one a lane (f32).
+    fn quotient<S: Simd>(others: Self::Row<S>, max: Term<Self, S>) -> [Vector<f64, S>; 2]
+    where
+        Self: Sized;
+    /// log1p of such a quotient, in two words.
+    fn log1p<S: Simd>(quotient: [Vector<f64, S>; 2]) -> Word<Self, S>
     where
         Self: Sized;
     /// log1p(2^k·others/max) in two words; k ≤ 0 integers.
@@ -341,12 +346,17 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn share<S: Simd>(part: Self::Row<S>, row: Self::Row<S>, g: Vector<f32, S>) -> Vector<f32, S> {
-        Vector::narrow(halves(
-            [g],
+    fn quotient<S: Simd>(others: Self::Row<S>, max: Term<f32, S>) -> [Vector<f64, S>; 2] {
+        halves(
+            [max.t, max.w],
             #[inline(always)]
-            |[g], i| part[i] / row[i] * g,
-        ))
+            |[t, w], i| others[i] / (t + w),
+        )
+    }
+
+    #[inline(always)]
+    fn log1p<S: Simd>([first, second]: [Vector<f64, S>; 2]) -> Word<f32, S> {
+        two_words([log1p(first), log1p(second)])
     }
 
     #[inline(always)]
@@ -526,9 +536,14 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn share<S: Simd>(part: Self::Row<S>, row: Self::Row<S>, g: Vector<f64, S>) -> Vector<f64, S> {
-        let share = part.div(row).mul_one(g);
-        share.hi + share.lo
+    fn quotient<S: Simd>(others: Self::Row<S>, max: Term<f64, S>) -> [Vector<f64, S>; 2] {
+        let quotient = others.div(word(max));
+        [quotient.hi, quotient.lo]
+    }
+
+    #[inline(always)]
+    fn log1p<S: Simd>([hi, lo]: [Vector<f64, S>; 2]) -> Word<f64, S> {
+        log1p_word(Word { hi, lo })
     }
 
     #[inline(always)]
@@ -1428,14 +1443,24 @@ pub(crate) struct Excess<T: Lane, S: Simd> {
 
 each_field!(Excess { log: Word<T, S>, shared: Mask<T, S> });
 
+/// A row's sum of terms, `PRECISE` ones or not, without the largest and divided by it, and where that is not too near 0.
+#[inline(always)]
+fn by_largest<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool>(
+    g: G,
+    Head { frame, .. }: &Head<T, S>,
+    sum: T::Row<S>,
+) -> ([Vector<f64, S>; 2], Mask<T, S>) {
+    let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
+    let (others, shared) = T::others(sum, max);
+    (T::quotient(others, max), shared)
+}
+
 impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
     /// Given a sum of terms that are precise, or not.
     #[inline(always)]
     fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>) -> Self {
-        let frame = &head.frame;
-        let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
-        let (others, shared) = T::others(sum, max);
-        Self { log: T::log1p_quotient(others, max, Vector::splat(frame.m.s, T::zero())), shared }
+        let (quotient, shared) = by_largest::<T, S, G, PRECISE>(g, head, sum);
+        Self { log: T::log1p(quotient), shared }
     }
 
     /// Whether it was not right in any row that matters.
@@ -2178,26 +2203,113 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
 
 /// What cross-entropy needs besides the logits. `#[inline(always)]` in every implementation.
 pub(crate) trait Targets<T: Lane> {
-    /// The class of a row. It need not exist where the row's factor is NaN.
-    fn class(&self, row: usize) -> usize;
+    /// The classes of rows. One need not exist where the row's factor is NaN.
+    fn classes(&self, rows: Range<usize>) -> &[usize];
     /// What the gradients of `rows` rows from `row` on are multiplied by; at most `LANES`, one a lane, 1 in the others.
     fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S>;
     /// (p − 1)·g at the class, given the loss.
     fn at_class<S: Simd>(loss: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S>;
 }
 
-/// Cross-entropy with classes: L − x_t, and of ordinary rows the gradient. Logits of rows that need more care are left as
-/// they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less than a normal
-/// number, which a weight may bring back.
-pub(crate) struct CrossEntropy<'a, T: Lane, F> {
+/// Cross-entropy with classes: L − x_t, and of ordinary rows the gradient, if it is wanted. Logits of rows that need more
+/// care are left as they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less than
+/// a normal number, which a weight may bring back. Without `x` the logits are in `grad`, and overwritten.
+pub(crate) fn cross_entropy<T: SoftmaxElement>(
+    kernels: Kernels,
+    layout: Layout,
+    x: Option<&[T]>,
+    targets: &impl Targets<T>,
+    losses: &mut [T],
+    grad: &mut [T],
+    gradient: bool,
+) {
+    let kept = Kept::All;
+    let work = CrossEntropy { losses, targets, classes: layout.len(), gradient, batches: &mut Batches::none() };
+    match x {
+        Some(x) => Task::<T, _, _, false> { layout, kept, inputs: [x], out: grad, work }.on(kernels),
+        None => Task::<T, _, _, true> { layout, kept, inputs: [&[]], out: grad, work }.on(kernels),
+    }
+}
+
+struct CrossEntropy<'a, T: Lane, F> {
     losses: &'a mut [T],
-    targets: F,
+    targets: &'a F,
     /// How many classes there are.
     classes: usize,
     /// Whether the gradient is wanted.
     gradient: bool,
-    /// (p − 1)·g at the classes of the rows at hand, and 1 where that is right: p is at most ½.
+    batches: &'a mut Batches<T>,
+}
+
+/// Batches of rows between their passes, apart from [`CrossEntropy`], which would be long to move.
+struct Batches<T: Lane> {
+    /// (p − 1)·g at the classes of the one at hand, and 1 where that is right: p is at most ½.
     at_class: [T::Array; 2],
+    /// Whether that one has no loss yet, for it has nothing but rows whose gradient does without.
+    ordinary: bool,
+    /// Those whose losses are still to be taken, how many, and how many rows are in these and in all before.
+    pending: [Pending<T>; TOGETHER],
+    count: usize,
+    closed: usize,
+}
+
+/// Batches whose losses are taken together: each logarithm is a dozen steps that wait for each other.
+const TOGETHER: usize = 2;
+
+/// What the losses of ordinary rows are made of, besides x_t, which is in their place.
+#[derive(Clone, Copy)]
+struct Pending<T: Lane> {
+    row: usize,
+    rows: usize,
+    m: T::Array,
+    /// Of the sum, see [`by_largest`].
+    quotient: [[f64; 8]; 2],
+}
+
+impl<T: Lane> Batches<T> {
+    fn none() -> Self {
+        let zero = T::array(T::zero());
+        let pending = [Pending { row: 0, rows: 0, m: zero, quotient: [[0.0; 8]; 2] }; TOGETHER];
+        Self { at_class: [zero; 2], ordinary: false, pending, count: 0, closed: 0 }
+    }
+}
+
+/// Takes losses.
+struct Losses<'a, T: Lane> {
+    pending: &'a [Pending<T>],
+    losses: &'a mut [T],
+}
+
+impl<T: SoftmaxElement> Op for Losses<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for &Pending { row, rows, m, quotient } in self.pending {
+            let losses = &mut self.losses[row..row + rows];
+            let quotient = each(
+                #[inline(always)]
+                |i| Vector::load(s, &quotient[i]),
+            );
+            loss(Vector::load(s, &m), class_logits(s, losses), T::log1p(quotient)).store_first(losses);
+        }
+    }
+}
+
+/// x_t of some rows, where no loss has taken its place.
+#[inline(always)]
+fn class_logits<T: Lane, S: Simd>(s: S, losses: &[T]) -> Vector<T, S> {
+    // A single row may be in all lanes.
+    Vector::load_first(s, losses, losses.first().copied().unwrap_or(T::zero()))
+}
+
+/// L − x_t, given m and L − m.
+#[inline(always)]
+fn loss<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, x: Vector<T, S>, log: Word<T, S>) -> Vector<T, S> {
+    // Neither difference is negative: nothing cancels.
+    let gap = finite_or_head(two_sum(m, -x));
+    let sum = two_sum(gap.hi, log.hi);
+    let loss = sum.hi + (sum.lo + (gap.lo + log.lo));
+    is_finite(gap.hi).select(loss, gap.hi)
 }
 
 /// The rows with these losses and factors that are left as they are; ignored ones too, by their factor.
@@ -2218,22 +2330,6 @@ fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
     tiny | one.lt(size) | size.is_nan()
 }
 
-impl<'a, T: SoftmaxElement, F: Targets<T>> CrossEntropy<'a, T, F> {
-    const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
-
-    pub(crate) fn new(losses: &'a mut [T], targets: F, classes: usize, gradient: bool) -> Self {
-        Self { losses, targets, classes, gradient, at_class: [T::array(T::zero()); 2] }
-    }
-
-    /// Of the logits `x`; without any they are in `grad`, and overwritten.
-    pub(crate) fn run(self, kernels: Kernels, layout: Layout, x: Option<&[T]>, grad: &mut [T]) {
-        let kept = Kept::All;
-        match x {
-            Some(x) => Task::<T, _, _, false> { layout, kept, inputs: [x], out: grad, work: self }.on(kernels),
-            None => Task::<T, _, _, true> { layout, kept, inputs: [&[]], out: grad, work: self }.on(kernels),
-        }
-    }
-}
 
 impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
@@ -2245,8 +2341,9 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) -> Extremes<T, S> {
-        for (r, loss) in self.losses[row..][..a.rows()].iter_mut().enumerate() {
-            let class = self.targets.class(row + r);
+        let rows = row..row + a.rows();
+        let targets = self.targets.classes(rows.clone());
+        for (r, (loss, &class)) in self.losses[rows].iter_mut().zip(targets).enumerate() {
             *loss = if class < self.classes { a.element(r, class) } else { T::zero() };
         }
         extremes(s, a)
@@ -2274,18 +2371,47 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     ) -> Share<T, S> {
         let zero = Vector::splat(s, T::zero());
         let g = self.targets.factors(s, row, rows) + zero;
+        let r = T::reciprocal(sum, T::RAISE).mul_one(g);
+        let mut all_right = true;
         if self.gradient {
-            let x = self.class_logits(s, row, rows);
-            let [own] = Plain::terms::<S, 1, false>([Plain.within(x, &head.frame)], &head.frame, |_| ());
-            let (others, right) = T::others(sum, own);
-            self.at_class = [(zero - T::share(others, sum, g)).to_array(), right.rows()];
+            let x = class_logits(s, &self.losses[row..row + rows]);
+            let [y] = Self::SOFTMAX.divide::<S, 1, false>(
+                [x],
+                None,
+                &head.frame,
+                r,
+                #[inline(always)]
+                |y, _| y,
+            );
+            // Nothing cancels where p is at most ½.
+            let right = !g.abs().lt((y + y).abs());
+            self.batches.at_class = [(y - g).to_array(), right.rows()];
+            all_right = !(!right).any();
         }
-        let excess = Excess::new::<_, false>(Plain, &head, sum);
-        self.write(row, rows, &head, excess.log, excess.shared | head.special_rows());
+        let (quotient, shared) = by_largest::<_, _, _, false>(Plain, &head, sum);
+        let special = head.special_rows();
+        let batches = &mut *self.batches;
+        batches.closed += rows;
+        batches.ordinary = all_right && !(!shared | special).any();
+        if batches.ordinary {
+            let quotient = each(
+                #[inline(always)]
+                |i| quotient[i].to_array(),
+            );
+            batches.pending[batches.count] = Pending { row, rows, m: head.m().to_array(), quotient };
+            batches.count += 1;
+        } else {
+            self.write(row, rows, &head, T::log1p(quotient), shared | special);
+        }
+        let Batches { pending, count, closed, .. } = &mut *self.batches;
+        if *count == TOGETHER || *closed == self.losses.len() {
+            s.apart(Losses { pending: &pending[..*count], losses: self.losses });
+            *count = 0;
+        }
         Share {
-            r: T::reciprocal(sum, T::RAISE).mul_one(g),
-            care: head.special_rows() | needs_care(g),
-            excess,
+            r,
+            care: special | needs_care(g),
+            settled: shared | special,
         }
     }
 
@@ -2296,11 +2422,11 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         a: &mut A,
         row: usize,
         head: Head<T, S>,
-        Share { r, mut care, excess }: Share<T, S>,
+        Share { r, mut care, settled }: Share<T, S>,
     ) {
-        if excess.is_unsettled(&head) {
-            let log = excess.settled(a, Plain, &head);
-            let these = !(excess.shared | head.special_rows());
+        let these = !settled;
+        if these.any() {
+            let log = s.apart(LogRest { a, argument: Plain, head: &head });
             let loss = self.write(row, a.rows(), &head, log, these);
             // Other losses are at least log 2.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
@@ -2316,13 +2442,24 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             }
             return;
         }
-        Self::SOFTMAX.divide_all(
-            a,
-            head,
-            r,
-            #[inline(always)]
-            |y, x| if !A::ACROSS && some { care.select(x, y) } else { y },
-        );
+        if some {
+            // Rare, and its own loop.
+            Self::SOFTMAX.divide_by::<S, A, 1>(
+                a,
+                head,
+                r,
+                #[inline(always)]
+                |y, x| care.select(x, y),
+            );
+        } else {
+            Self::SOFTMAX.divide_all(
+                a,
+                head,
+                r,
+                #[inline(always)]
+                |y, _| y,
+            );
+        }
         // A negative factor, which is rare, leaves −0 where p is 0 or the product underflows.
         let zero = Vector::splat(s, T::zero());
         if r.hi.lt(zero).any() {
@@ -2339,32 +2476,31 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             return;
         }
         let rows = block.rows;
-        let loss = Vector::load_first(s, &self.losses[row..row + rows], T::one());
         let g = self.targets.factors(s, row, rows);
-        let care = left_as_they_are(loss, g);
+        let mut at_class = self.batches.at_class[0];
+        let care = if self.batches.ordinary {
+            needs_care(g)
+        } else {
+            let loss = Vector::load_first(s, &self.losses[row..row + rows], T::one());
+            let right: Mask<T, S> = Each::all(s, &self.batches.at_class[1]);
+            if (!right).any() {
+                // The loss has all the digits of 1 − p.
+                at_class = right.select(Vector::load(s, &at_class), F::at_class(loss, g)).to_array();
+            }
+            left_as_they_are(loss, g)
+        };
         let (some, care) = (care.any(), care.rows());
-        let right: Mask<T, S> = Each::all(s, &self.at_class[1]);
-        let mut at_class = self.at_class[0];
-        if (!right).any() {
-            // The loss has all the digits of 1 − p.
-            at_class = right.select(Vector::load(s, &at_class), F::at_class(loss, g)).to_array();
-        }
-        for (r, (&at_class, &care)) in at_class.as_ref().iter().zip(care.as_ref()).enumerate().take(rows) {
+        let classes = self.targets.classes(row..row + rows);
+        for (r, ((&class, &at_class), &care)) in classes.iter().zip(at_class.as_ref()).zip(care.as_ref()).enumerate() {
             if !some || care == T::zero() {
-                out[block.index(r, self.targets.class(row + r))] = at_class;
+                out[block.index(r, class)] = at_class;
             }
         }
     }
 }
 
 impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
-    /// x_t, where no loss has taken its place.
-    #[inline(always)]
-    fn class_logits<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
-        let losses = &self.losses[row..row + rows];
-        // A single row may be in all lanes.
-        Vector::load_first(s, losses, losses.first().copied().unwrap_or(T::zero()))
-    }
+    const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
 
     /// Turns x_t into L − x_t in `these` of the rows, given log(Σ exp x) − m.
     #[inline(always)]
@@ -2376,15 +2512,12 @@ impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
         log: Word<T, S>,
         these: Mask<T, S>,
     ) -> Vector<T, S> {
-        let x = self.class_logits(these.s, row, rows);
+        let losses = &mut self.losses[row..row + rows];
+        let x = class_logits(these.s, losses);
         let special = head.special(T::NAN, T::NAN);
-        // Neither difference is negative: nothing cancels.
-        let gap = finite_or_head(two_sum(head.m(), -x));
-        let sum = two_sum(gap.hi, log.hi);
-        let loss = sum.hi + (sum.lo + (gap.lo + log.lo));
-        let loss = is_finite(gap.hi).select(loss, gap.hi);
-        let loss = these.select(special.rows.select(special.value, loss), x);
-        loss.store_first(&mut self.losses[row..row + rows]);
+        let loss = special.rows.select(special.value, loss(head.m(), x, log));
+        let loss = these.select(loss, x);
+        loss.store_first(losses);
         loss
     }
 }
@@ -2396,10 +2529,11 @@ pub(crate) struct Share<T: Lane, S: Simd> {
     r: Word<T, S>,
     /// Rows that are left as they are.
     care: Mask<T, S>,
-    excess: Excess<T, S>,
+    /// Rows whose loss is written, or waits.
+    settled: Mask<T, S>,
 }
 
-each_field!(Share { r: Word<T, S>, care: Mask<T, S>, excess: Excess<T, S> });
+each_field!(Share { r: Word<T, S>, care: Mask<T, S>, settled: Mask<T, S> });
 
 /// A work on all rows, to be compiled for each backend.
 struct Task<'a, T, W, const N: usize, const IN_PLACE: bool> {

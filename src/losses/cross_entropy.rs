@@ -22,9 +22,9 @@
 //! 4. The gradient; at the maximum p·V − v is (V − v) − V·(1 − p), neither difference formed by subtraction. A
 //!    confident row keeps all its digits.
 //!
-//! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`CrossEntropy` in
+//! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`cross_entropy` in
 //! `kernels/softmax.rs`): p·g costs no more than p, L − x_t comes from the sum without the maximum, and the gradient
-//! at the class, −(1 − p)·g, from the sum without its term where p ≤ ½, else it is expm1(−loss)·g. Rows whose factor is
+//! at the class, −(1 − p)·g, is p·g − g where p ≤ ½, else expm1(−loss)·g. Rows whose factor is
 //! above 1, tiny or not finite have their gradient from the steps above, row by row, so that no row's bits depend on
 //! another; rows whose loss is less than a normal number that too.
 //!
@@ -35,16 +35,18 @@
 //! # Error
 //! Of the value: half an ULP, and 2^−37 (f64: 2^−57) of the sum of its terms' magnitudes. Of the gradient: half an
 //! ULP, and 2^−40 (2^−60) of M_i = p_i·V + v_i, or V·(1 − p_i) + Σ_{j≠i} v_j at the maximum. A softcap costs 2^−40
-//! (2^−60) of z as well: so much of max |z| in the value's terms, and as a share of p. `verify` measures it.
+//! (2^−60) of z as well: so much of max |z| in the value's terms, and as a share of p. Where classes take the passes of
+//! softmax, the gradient has its error, at a class with p ≤ ½ half an ULP more. `verify` measures it.
 
 use super::row::Row;
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
 use crate::error::check_len;
-use crate::kernels::softmax::{CrossEntropy, Targets, left_as_they_are};
+use crate::kernels::softmax::{self, Targets, left_as_they_are};
 use crate::simd::{Op, Simd, Vector};
 use crate::{Element, Error, Layout};
+use core::ops::Range;
 
 /// What a row of logits is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -644,8 +646,8 @@ impl<T: Element> ClassTargets<'_, T> {
 
 impl<T: Element + WideElement> Targets<T> for ClassTargets<'_, T> {
     #[inline(always)]
-    fn class(&self, row: usize) -> usize {
-        self.classes[row]
+    fn classes(&self, rows: Range<usize>) -> &[usize] {
+        &self.classes[rows]
     }
     #[inline(always)]
     fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S> {
@@ -751,14 +753,9 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
             };
             return Task { problem: self, logits, losses }.on(kernels);
         };
-        let targets = |problem| ClassTargets { problem, classes, upstream };
-        CrossEntropy::new(&mut *losses, targets(self), self.layout.len(), !upstream.is_empty()).run(
-            kernels,
-            self.layout,
-            x,
-            grad,
-        );
-        Finish { targets: targets(self), x: x.unwrap_or_default(), grad, losses }.on(kernels);
+        let targets = ClassTargets { problem: self, classes, upstream };
+        softmax::cross_entropy(kernels, self.layout, x, &targets, losses, grad, !upstream.is_empty());
+        Finish { targets, x: x.unwrap_or_default(), grad, losses }.on(kernels);
     }
 
     /// The loss of one row, and its gradient in the place of its logits, by the general method.
