@@ -21,11 +21,15 @@
 //! thread of the caller. The number is chosen for parts that are worth waking a thread for: with AVX-512 one takes 3 µs
 //! (f32 scaled sigmoid) to 15 µs (f32 softmax of rows of 16).
 //!
+//! softmax, log_softmax and logsumexp without options also cut contiguous rows of 32,768 elements and more, where there are
+//! fewer of them than threads: their maxima and sums do not depend on the cut. Each of the three passes is then a
+//! parallel loop of its own. A row of which nearly all is one element, whose logarithm needs another sum, is a
+//! plain call.
+//!
 //! # What stays on one thread
-//! A layout with `outer = 1`: a single long row, or axis 0. The rows of axis 0 lie side by side, and no contiguous parts of
-//! the slices hold some of them whole: without a copy, safe code cannot let two threads write them. A single row
-//! could be cut, since sums do not depend on the cut, but each kernel would have to hand out its sums between two
-//! passes, which none does yet.
+//! Axis 0 (`outer = 1`, `inner > 1`): its rows lie side by side, and no contiguous parts of the slices hold some of them whole;
+//! without a copy, safe code cannot let two threads write them. A single row of all other operations: norms and
+//! gradients sum in floating point, in an order of their own, and to cut that would change their bits.
 //!
 //! # Bits
 //! Those of the plain call, for any number of threads: they depend on the row alone.
@@ -33,8 +37,10 @@
 //! # Errors
 //! Those of the plain call, with the row numbers of the whole tensor; nothing has been written.
 
+use crate::kernels::softmax::long_rows::{Form, Known, Step};
 use crate::{Element, Error, Kernels, Layout, NormGuard, Range, SoftmaxOptions};
 use rayon::join;
+use rayon::prelude::*;
 
 /// The least elements of a part.
 const LEAST: usize = 16_384;
@@ -243,9 +249,114 @@ macro_rules! pairs {
     ([$($first:tt)*] $($rest:tt)*) => { ($($first)*, pairs!($($rest)*)) };
 }
 
-/// Declares the `par_` form of operations: their arguments with the way each is cut, and the layout that is cut.
+/// Whether threads share rows: each is worth cutting, and there are fewer than threads.
+fn shares_rows(layout: Layout) -> bool {
+    let long = layout.inner() == 1 && layout.len() >= 2 * LEAST;
+    long && layout.outer() < rayon::current_num_threads()
+}
+
+impl Kernels {
+    fn softmax_shared<T: Element>(self, x: &[T], layout: Layout, out: &mut [T]) -> Result<(), Error> {
+        if [x.len(), out.len()] != [layout.elements(); 2] {
+            return self.softmax(x, layout, out);
+        }
+        self.share(Form::Softmax, layout, Some(x), out)
+    }
+
+    fn softmax_in_place_shared<T: Element>(self, data: &mut [T], layout: Layout) -> Result<(), Error> {
+        if data.len() != layout.elements() {
+            return self.softmax_in_place(data, layout);
+        }
+        self.share(Form::Softmax, layout, None, data)
+    }
+
+    fn log_softmax_shared<T: Element>(self, x: &[T], layout: Layout, out: &mut [T]) -> Result<(), Error> {
+        if [x.len(), out.len()] != [layout.elements(); 2] {
+            return self.log_softmax(x, layout, out);
+        }
+        self.share(Form::LogSoftmax, layout, Some(x), out)
+    }
+
+    fn log_softmax_in_place_shared<T: Element>(self, data: &mut [T], layout: Layout) -> Result<(), Error> {
+        if data.len() != layout.elements() {
+            return self.log_softmax_in_place(data, layout);
+        }
+        self.share(Form::LogSoftmax, layout, None, data)
+    }
+
+    fn logsumexp_shared<T: Element>(self, x: &[T], layout: Layout, out: &mut [T]) -> Result<(), Error> {
+        if [x.len(), out.len()] != [layout.elements(), layout.outer()] {
+            return self.logsumexp(x, layout, out);
+        }
+        for (x, out) in x.chunks_exact(layout.len()).zip(out.chunks_exact_mut(1)) {
+            if !self.known(Form::LogSumExp, x, out).decided {
+                self.logsumexp(x, layout.with_outer(1), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// softmax or log_softmax of rows that threads share; without `x` they are in `out`.
+    fn share<T: Element>(
+        self,
+        form: Form,
+        layout: Layout,
+        x: Option<&[T]>,
+        out: &mut [T],
+    ) -> Result<(), Error> {
+        let len = layout.len();
+        for (row, out) in out.chunks_exact_mut(len).enumerate() {
+            let x = x.map(|x| &x[row * len..][..len]);
+            let known = self.known(form, x.unwrap_or(out), &mut []);
+            if !known.decided {
+                if let Some(x) = x {
+                    out.copy_from_slice(x);
+                }
+                self.log_softmax_in_place(out, layout.with_outer(1))?;
+                continue;
+            }
+            let part = part_of(len);
+            out.par_chunks_mut(part).enumerate().for_each(|(i, out)| {
+                if let Some(x) = x {
+                    out.copy_from_slice(&x[i * part..][..out.len()]);
+                }
+                T::long_row(self, known, Step::Write(out));
+            });
+        }
+        Ok(())
+    }
+
+    /// What there is to be known of a row before it is written; logsumexp goes to `result`.
+    fn known<T: Element>(self, form: Form, x: &[T], result: &mut [T]) -> Known<T> {
+        let parts = || x.par_chunks(part_of(x.len()));
+        let known = Known::nothing(form, x.len());
+        let measure = |x| T::long_row(self, known, Step::Measure(x));
+        let known = parts().map(measure).reduce(|| known, Known::and_extremes);
+        let add_up = |x| T::long_row(self, known, Step::Sum(x));
+        let known = parts().map(add_up).reduce(|| known, Known::and_sum);
+        T::long_row(self, known, Step::Close(result))
+    }
+}
+
+/// The elements of a part of a row that threads share.
+fn part_of(len: usize) -> usize {
+    LEAST.max(len / (PARTS * rayon::current_num_threads())).next_multiple_of(ALIGNED)
+}
+
+/// Calls what there is for rows that threads share.
+macro_rules! shared {
+    ([] $($rest:tt)*) => {};
+    ([$shared:ident] $self:ident, $layout:ident, $($arg:ident),*) => {
+        if shares_rows($layout) {
+            return $self.$shared($($arg),*);
+        }
+    };
+}
+
+/// Declares the `par_` form of operations: their arguments with the way each is cut, the layout that is cut, and
+/// what is called where threads share rows.
 macro_rules! parallel {
-    ($($par:ident = $name:ident($($arg:ident: $cut:ident $ty:ty),*) by $layout:expr;)*) => {
+    ($($par:ident = $name:ident($($arg:ident: $cut:ident $ty:ty),*) by $layout:expr $(, $shared:ident)?;)*) => {
         impl Kernels {
             $(
                 #[doc = concat!("[`", stringify!($par), "`](crate::", stringify!($par), ") on this backend.")]
@@ -254,6 +365,7 @@ macro_rules! parallel {
                 /// Those of the function at the crate root.
                 pub fn $par<T: Element>(self, $($arg: $ty),*) -> Result<(), Error> {
                     let layout = $layout;
+                    shared!([$($shared)?] self, layout, $($arg),*);
                     in_parts(layout, pairs!($([$cut($arg, layout)])*), |pairs!($([$arg])*)| {
                         self.$name($($arg.give()),*)
                     })
@@ -273,23 +385,23 @@ macro_rules! parallel {
 }
 
 parallel! {
-    par_softmax = softmax(x: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
+    par_softmax = softmax(x: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout, softmax_shared;
     par_softmax_with = softmax_with(x: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
-    par_softmax_in_place = softmax_in_place(data: elements &mut [T], layout: outer Layout) by layout;
+    par_softmax_in_place = softmax_in_place(data: elements &mut [T], layout: outer Layout) by layout, softmax_in_place_shared;
     par_softmax_in_place_with = softmax_in_place_with(data: elements &mut [T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>) by layout;
     par_softmax_vjp = softmax_vjp(y: elements &[T], upstream: elements &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
     par_softmax_vjp_with = softmax_vjp_with(y: elements &[T], upstream: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, grad: elements &mut [T]) by layout;
     par_softmax_jvp = softmax_jvp(y: elements &[T], tangent: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
     par_softmax_jvp_with = softmax_jvp_with(y: elements &[T], tangent: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
-    par_log_softmax = log_softmax(x: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
+    par_log_softmax = log_softmax(x: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout, log_softmax_shared;
     par_log_softmax_with = log_softmax_with(x: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
-    par_log_softmax_in_place = log_softmax_in_place(data: elements &mut [T], layout: outer Layout) by layout;
+    par_log_softmax_in_place = log_softmax_in_place(data: elements &mut [T], layout: outer Layout) by layout, log_softmax_in_place_shared;
     par_log_softmax_in_place_with = log_softmax_in_place_with(data: elements &mut [T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>) by layout;
     par_log_softmax_vjp = log_softmax_vjp(log_y: elements &[T], upstream: elements &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
     par_log_softmax_vjp_with = log_softmax_vjp_with(log_y: elements &[T], upstream: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, grad: elements &mut [T]) by layout;
     par_log_softmax_jvp = log_softmax_jvp(log_y: elements &[T], tangent: elements &[T], layout: outer Layout, out: elements &mut [T]) by layout;
     par_log_softmax_jvp_with = log_softmax_jvp_with(log_y: elements &[T], tangent: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: elements &mut [T]) by layout;
-    par_logsumexp = logsumexp(x: elements &[T], layout: outer Layout, out: rows &mut [T]) by layout;
+    par_logsumexp = logsumexp(x: elements &[T], layout: outer Layout, out: rows &mut [T]) by layout, logsumexp_shared;
     par_logsumexp_with = logsumexp_with(x: elements &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, out: rows &mut [T]) by layout;
     par_logsumexp_vjp = logsumexp_vjp(x: elements &[T], upstream: rows &[T], layout: outer Layout, grad: elements &mut [T]) by layout;
     par_logsumexp_vjp_with = logsumexp_vjp_with(x: elements &[T], upstream: rows &[T], layout: outer Layout, options: kept &SoftmaxOptions<'_, T>, grad: elements &mut [T]) by layout;

@@ -473,7 +473,7 @@ impl Kept<'_> {
 }
 
 /// A contiguous row.
-struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
+pub(crate) struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
     inputs: [&'a [T::Array]; N],
     out: &'a mut [T::Array],
     /// What the inputs have beyond their registers; in place, that of the output.
@@ -791,6 +791,13 @@ struct Tail<T: Lane, const N: usize> {
     out: T::Array,
 }
 
+impl<T: Lane, const N: usize> Tail<T, N> {
+    #[inline(always)]
+    fn empty() -> Self {
+        Self { inputs: [T::array(T::zero()); N], out: T::array(T::zero()) }
+    }
+}
+
 /// Contiguous rows that take turns, the first of them row `row`.
 struct Rows<'a, T: Lane, const N: usize> {
     len: usize,
@@ -872,6 +879,26 @@ fn staged<T: Lane, S: Simd>(s: S, tail: &[T], fill: T, lanes: &mut T::Array) {
     }
 }
 
+/// A pass over a contiguous row, or a part of one; with `IN_PLACE` that is `out`, else that may be empty.
+#[cfg(feature = "rayon")]
+#[inline(always)]
+pub(crate) fn along<T: Lane, S: Simd, R, const IN_PLACE: bool>(
+    s: S,
+    x: &[T],
+    out: &mut [T],
+    fill: Fill,
+    pass: impl FnOnce(&mut Along<'_, T, 1, IN_PLACE>) -> R,
+) -> R {
+    let len = if IN_PLACE { out.len() } else { x.len() };
+    let tails = &mut [Tail::empty()];
+    let tails = [&mut [][..], &mut tails[..]];
+    let mut rows = Rows { len, kept: Kept::All, inputs: [x], out, row: 0, tails, side: 1 };
+    rows.stage::<S, IN_PLACE>(s, 0, [fill.value()]);
+    let result = rows.with(0, pass);
+    rows.unstage(s, 0);
+    result
+}
+
 /// Runs the work over all rows. With `IN_PLACE` the one input is `out`; a reduction leaves `out` empty.
 #[inline(always)]
 pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE: bool>(
@@ -906,7 +933,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         && !matches!(kept, Kept::Mask(_))
         && !(len <= if S::ROOMY && W::BETWEEN { MODERATE } else { SHORT } && kept == Kept::All && count > 1)
     {
-        let empty = Tail { inputs: [T::array(T::zero()); N], out: T::array(T::zero()) };
+        let empty = Tail::empty();
         // Only as much as is needed is cleared.
         let (mut one, mut all);
         let tails = if count == 1 {

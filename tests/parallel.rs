@@ -137,6 +137,7 @@ fn same_bits<T: Bits>() {
         [5, 129, 101],
         [1, 300, 251],
         [1, 90_001, 1],
+        [2, 140_001, 1],
         [6, 0, 3],
         [0, 5, 2],
         [16, 10, 1],
@@ -159,6 +160,80 @@ fn any_number_of_threads_gives_the_same_bits_f32() {
 #[test]
 fn any_number_of_threads_gives_the_same_bits_f64() {
     same_bits::<f64>();
+}
+
+/// Rows that threads share, of which a part may hold what decides, or nothing.
+fn shared<T: Bits>() {
+    let pools = [2, 3, 8].map(pool);
+    let k = lossprep::Backend::best().unwrap().try_get().unwrap();
+    let mut comparison = Comparison { pools: &pools, seen: BTreeSet::new() };
+    // As many terms as need no third word in f32 and one more, the others −∞; and a length whose last part is short.
+    let (most, len) = (1 << 17, 140_003);
+    let case = Case::<T>::new(&mut Random(3), Layout::rows(1, len).unwrap(), 6.0, false);
+    let with = |values: &[(usize, f64)]| {
+        let mut x = case.x.clone();
+        for &(i, v) in values {
+            x[i] = T::of(v);
+        }
+        x
+    };
+    let padded = |terms: usize| {
+        let mut x = case.x.clone();
+        x[terms..].fill(T::neg_infinity());
+        x
+    };
+    let large = if T::NAME == "f32" { 3e38 } else { 1e308 };
+    for x in [
+        with(&[]),
+        with(&[(70_000, 60.0)]),
+        with(&[(0, 60.0), (len - 1, 60.0)]),
+        with(&[(len - 1, 300.0)]),
+        with(&[(5, f64::NAN)]),
+        with(&[(5, f64::INFINITY), (len - 2, f64::INFINITY)]),
+        with(&[(5, f64::INFINITY), (len - 2, f64::NAN)]),
+        with(&[(5, -large), (len - 2, large)]),
+        padded(most),
+        padded(most + 1),
+        padded(1),
+        padded(0),
+        vec![T::of(-large); len],
+        case.x.iter().map(|&x| x * T::of(1e4)).collect(),
+        case.x.iter().map(|&x| x * T::of(1e-6) - T::of(20.0)).collect(),
+    ] {
+        let layout = Layout::rows(1, len).unwrap();
+        let (all, one) = (vec![T::of(BEFORE); len], [T::of(BEFORE)]);
+        comparison.same("softmax", &all, |o| k.softmax(&x, layout, o), |o| k.par_softmax(&x, layout, o));
+        comparison.same(
+            "softmax_in_place",
+            &x,
+            |d| k.softmax_in_place(d, layout),
+            |d| k.par_softmax_in_place(d, layout),
+        );
+        comparison.same(
+            "log_softmax",
+            &all,
+            |o| k.log_softmax(&x, layout, o),
+            |o| k.par_log_softmax(&x, layout, o),
+        );
+        comparison.same(
+            "log_softmax_in_place",
+            &x,
+            |d| k.log_softmax_in_place(d, layout),
+            |d| k.par_log_softmax_in_place(d, layout),
+        );
+        comparison.same(
+            "logsumexp",
+            &one,
+            |o| k.logsumexp(&x, layout, o),
+            |o| k.par_logsumexp(&x, layout, o),
+        );
+    }
+}
+
+#[test]
+fn threads_that_share_a_row_give_the_same_bits() {
+    shared::<f32>();
+    shared::<f64>();
 }
 
 /// The tensor is large enough to be cut, and the fault lies in its last row, if it is in one.
@@ -186,6 +261,14 @@ fn refused<T: Element>() {
     check(length("upstream", short + 1, short), &|out| {
         lossprep::par_scaled_sigmoid_vjp(&x, &x[1..], range, out)
     });
+
+    // One row that the threads would share.
+    let row = Layout::rows(1, short + 1).unwrap();
+    check(length("x", short + 1, short), &|out| lossprep::par_softmax(&x[1..], row, out));
+    check(length("out", short + 1, short), &|out| lossprep::par_log_softmax(&x, row, &mut out[1..]));
+    check(length("data", short + 1, short), &|out| lossprep::par_softmax_in_place(&mut out[1..], row));
+    check(length("data", short + 1, short), &|out| lossprep::par_log_softmax_in_place(&mut out[1..], row));
+    check(length("out", 1, short + 1), &|out| lossprep::par_logsumexp(&x, row, out));
 
     let keep = vec![true; short];
     check(length("mask", short + 1, short), &|out| {

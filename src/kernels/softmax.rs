@@ -45,6 +45,9 @@ use crate::simd::{Mask, Op, Scalar, Simd, Vector};
 use crate::{Element, Error, Layout};
 use core::ops::Range;
 
+#[cfg(feature = "rayon")]
+pub(crate) mod long_rows;
+
 /// What a row with nothing to sum gives, where a mask or valid lengths are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -207,6 +210,11 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn log1p<S: Simd>(quotient: [Vector<f64, S>; 2]) -> Word<Self, S>
     where
         Self: Sized;
+    /// A step on a part of a long row.
+    #[cfg(feature = "rayon")]
+    fn long_row(kernels: Kernels, known: long_rows::Known<Self>, step: long_rows::Step<'_, Self>) -> long_rows::Known<Self>
+    where
+        Self: Sized;
     /// log1p(2^k·others/max) in two words; k ≤ 0 integers.
     fn log1p_quotient<S: Simd>(
         others: Self::Row<S>,
@@ -357,6 +365,11 @@ impl SoftmaxElement for f32 {
     #[inline(always)]
     fn log1p<S: Simd>([first, second]: [Vector<f64, S>; 2]) -> Word<f32, S> {
         two_words([log1p(first), log1p(second)])
+    }
+
+    #[cfg(feature = "rayon")]
+    fn long_row(kernels: Kernels, known: long_rows::Known<f32>, step: long_rows::Step<'_, f32>) -> long_rows::Known<f32> {
+        long_rows::Stepping(known, step).on(kernels)
     }
 
     #[inline(always)]
@@ -544,6 +557,11 @@ impl SoftmaxElement for f64 {
     #[inline(always)]
     fn log1p<S: Simd>([hi, lo]: [Vector<f64, S>; 2]) -> Word<f64, S> {
         log1p_word(Word { hi, lo })
+    }
+
+    #[cfg(feature = "rayon")]
+    fn long_row(kernels: Kernels, known: long_rows::Known<f64>, step: long_rows::Step<'_, f64>) -> long_rows::Known<f64> {
+        long_rows::Stepping(known, step).on(kernels)
     }
 
     #[inline(always)]
@@ -1038,9 +1056,19 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
     /// The totals, N registers at a time; that of a contiguous row in all lanes.
     #[inline(always)]
     fn total<A: Access<T>, const N: usize>(&self, a: &mut A) -> T::Totals<S> {
-        let s = self.frame.m.s;
         let lanes = if A::ACROSS { T::LANES } else { 1 };
         let long = matches!(T::MANY, Some(most) if a.steps() > most / lanes);
+        let mut totals = self.sum::<A, N>(a, long);
+        if long {
+            totals = T::shortened(totals, many_terms(self.frame.m.s, a));
+        }
+        if A::ACROSS { T::joined(totals, long) } else { totals }
+    }
+
+    /// The totals of the lanes; of the third word if the row is `long`.
+    #[inline(always)]
+    fn sum<A: Access<T>, const N: usize>(&self, a: &mut A, long: bool) -> T::Totals<S> {
+        let s = self.frame.m.s;
         let mut totals = T::none(s);
         let mut start = 0;
         while start < a.steps() {
@@ -1101,10 +1129,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
             sums.finish(long, &mut totals);
             start = end;
         }
-        if long {
-            totals = T::shortened(totals, many_terms(s, a));
-        }
-        if A::ACROSS { T::joined(totals, long) } else { totals }
+        totals
     }
 }
 

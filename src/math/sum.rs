@@ -62,6 +62,21 @@ pub trait Accumulate: Lane {
     fn joined<S: Simd>(totals: Self::Totals<S>, many: bool) -> Self::Totals<S>
     where
         Self: Sized;
+    /// A joined total in memory, whatever the backend.
+    #[cfg(feature = "rayon")]
+    type Exact: Copy + Default + Send + Sync;
+    #[cfg(feature = "rayon")]
+    fn exact<S: Simd>(joined: Self::Totals<S>) -> Self::Exact
+    where
+        Self: Sized;
+    /// The same in every lane again.
+    #[cfg(feature = "rayon")]
+    fn totals<S: Simd>(s: S, exact: Self::Exact) -> Self::Totals<S>
+    where
+        Self: Sized;
+    /// The total of two parts.
+    #[cfg(feature = "rayon")]
+    fn both(a: Self::Exact, b: Self::Exact) -> Self::Exact;
     /// The totals without a part, in lanes that `factor` has a 1 for and not a 0.
     fn without<S: Simd>(
         totals: Self::Totals<S>,
@@ -194,6 +209,33 @@ impl Accumulate for f32 {
         totals
     }
 
+    #[cfg(feature = "rayon")]
+    type Exact = [f64; 3];
+
+    #[cfg(feature = "rayon")]
+    #[inline(always)]
+    fn exact<S: Simd>(joined: Self::Totals<S>) -> [f64; 3] {
+        each(
+            #[inline(always)]
+            |n| joined[n][0].to_array()[0],
+        )
+    }
+
+    #[cfg(feature = "rayon")]
+    #[inline(always)]
+    fn totals<S: Simd>(s: S, exact: [f64; 3]) -> Self::Totals<S> {
+        each(
+            #[inline(always)]
+            |n| [Vector::splat(s, exact[n]); 2],
+        )
+    }
+
+    #[cfg(feature = "rayon")]
+    fn both(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+        // Integers below 2^53, so exact.
+        core::array::from_fn(|n| a[n] + b[n])
+    }
+
     #[inline(always)]
     fn without<S: Simd>(
         totals: Self::Totals<S>,
@@ -267,6 +309,26 @@ impl Accumulate for f64 {
             all.fine += total.fine;
         }
         [all; 8]
+    }
+
+    #[cfg(feature = "rayon")]
+    type Exact = Total;
+
+    #[cfg(feature = "rayon")]
+    #[inline(always)]
+    fn exact<S: Simd>(joined: [Total; 8]) -> Total {
+        joined[0]
+    }
+
+    #[cfg(feature = "rayon")]
+    #[inline(always)]
+    fn totals<S: Simd>(_: S, exact: Total) -> [Total; 8] {
+        [exact; 8]
+    }
+
+    #[cfg(feature = "rayon")]
+    fn both(a: Total, b: Total) -> Total {
+        Total { coarse: a.coarse + b.coarse, fine: a.fine + b.fine }
     }
 
     #[inline(always)]
