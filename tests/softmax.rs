@@ -495,7 +495,7 @@ fn only_minus_infinity<T: Real>() {
 
 fn empty_rows_follow_the_policy<T: Real>() {
     let infinity = T::infinity();
-    for len in [1_usize, 3, 40] {
+    for len in [1_usize, 3, 40, 200] {
         let layout = Layout::rows(3, len).unwrap();
         // Row 0: nothing kept. Row 1: only −∞ kept, if anything. Row 2: whole.
         let mut x = vec![T::of(0.5); 3 * len];
@@ -870,22 +870,38 @@ fn long_rows_within_bound<T: Real>() {
 }
 
 fn long_rows_cancel_within_bound<T: Real>() {
-    // The maximum and the logarithm of the sum cancel, and terms are so many that f32 needs the third word of each.
+    // The maximum and the logarithm of the sum cancel, and terms are so many that f32 needs the third word of each; where
+    // their total is less than that of the maximum they are summed again, relative to the second largest.
     let n = 1_usize << 20;
-    for total in [1.05, 1.16, 1.49, 2.81] {
-        let top = T::of(-(1.0_f64 + total).ln());
+    for (weight, total) in [
+        (0.0, 1.05),
+        (0.0, 1.16),
+        (0.0, 1.49),
+        (0.0, 2.81),
+        (0.3, 0.21),
+        (0.3, 0.24),
+        (0.3, 0.31),
+        (0.26, 0.47),
+    ] {
+        let top = T::of(-(1.0_f64 + weight + total).ln());
+        let second = T::of(top.wide() + f64::ln(weight));
         let small = T::of(top.wide() + (total / n as f64).ln());
-        let mut x = vec![small; n + 1];
+        let mut x = vec![small; n + 2];
         x[n / 3] = top;
-        let (top, small) = (Big::of(top.wide()), Big::of(small.wide()));
-        let log = (Big::of(1.0) + Big::of(n as f64) * (small - top).exp()).ln();
+        x[n / 2] = second;
+        let [top, second, small] = [top, second, small].map(|x| Big::of(x.wide()));
+        let mut others = Big::of(n as f64) * (small - top).exp();
+        if weight > 0.0 {
+            others = others + (second - top).exp();
+        }
+        let log = (Big::of(1.0) + others).ln();
         let half = Big::of(0.5).times_pow2(unit_of::<T>(top + log));
         let bound = half + log.times_pow2(-(T::DIGITS + 3));
         for backend in Backend::available() {
             let mut l = [T::one()];
-            backend.try_get().unwrap().logsumexp(&x, row(n + 1), &mut l).unwrap();
+            backend.try_get().unwrap().logsumexp(&x, row(n + 2), &mut l).unwrap();
             let share = ((Big::of(l[0].wide()) - (top + log)).abs() / bound).to_f64();
-            assert!(share <= 1.0, "{backend}, {total}: {share} of the bound");
+            assert!(share <= 1.0, "{backend}, {weight} + {total}: {share} of the bound");
         }
     }
 }
