@@ -49,6 +49,8 @@ const PARTS: usize = 4;
 /// Cuts are made at multiples of so many blocks, where there are enough: short rows fill registers, and
 /// elements cache lines.
 const ALIGNED: usize = 16;
+/// The elements of a row that are copied and overwritten at once.
+const COPIED: usize = 4096;
 
 /// An argument, to be cut before block `at` of the outer dimension.
 trait Cut: Send + Sized {
@@ -316,11 +318,17 @@ impl Kernels {
                 continue;
             }
             let part = part_of(len);
-            out.par_chunks_mut(part).enumerate().for_each(|(i, out)| {
-                if let Some(x) = x {
-                    out.copy_from_slice(&x[i * part..][..out.len()]);
+            out.par_chunks_mut(part).enumerate().for_each(|(i, out)| match x {
+                None => {
+                    T::long_row(self, known, Step::Write(out));
                 }
-                T::long_row(self, known, Step::Write(out));
+                Some(x) => {
+                    // A copy that is still in the cache when it is overwritten.
+                    for (out, x) in out.chunks_mut(COPIED).zip(x[i * part..].chunks(COPIED)) {
+                        out.copy_from_slice(&x[..out.len()]);
+                        T::long_row(self, known, Step::Write(out));
+                    }
+                }
             });
         }
         Ok(())
