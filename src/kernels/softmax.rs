@@ -2415,9 +2415,10 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         }
         let (quotient, shared) = by_largest::<_, _, _, false>(Plain, &head, sum);
         let special = head.special_rows();
+        let care = special | needs_care(g);
         let batches = &mut *self.batches;
         batches.closed += rows;
-        batches.ordinary = all_right && !(!shared | special).any();
+        batches.ordinary = all_right && !(!shared | care).any();
         if batches.ordinary {
             let quotient = each(
                 #[inline(always)]
@@ -2435,7 +2436,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         }
         Share {
             r,
-            care: special | needs_care(g),
+            care,
             settled: shared | special,
         }
     }
@@ -2500,24 +2501,25 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         if !self.gradient {
             return;
         }
-        let rows = block.rows;
-        let g = self.targets.factors(s, row, rows);
-        let mut at_class = self.batches.at_class[0];
-        let care = if self.batches.ordinary {
-            needs_care(g)
-        } else {
-            let loss = Vector::load_first(s, &self.losses[row..row + rows], T::one());
-            let right: Mask<T, S> = Each::all(s, &self.batches.at_class[1]);
-            if (!right).any() {
-                // The loss has all the digits of 1 − p.
-                at_class = right.select(Vector::load(s, &at_class), F::at_class(loss, g)).to_array();
+        let rows = row..row + block.rows;
+        let classes = self.targets.classes(rows.clone()).iter().enumerate();
+        let [at_class, right] = &self.batches.at_class;
+        if self.batches.ordinary {
+            for ((r, &class), &at_class) in classes.zip(at_class.as_ref()) {
+                out[block.index(r, class)] = at_class;
             }
-            left_as_they_are(loss, g)
-        };
-        let (some, care) = (care.any(), care.rows());
-        let classes = self.targets.classes(row..row + rows);
-        for (r, ((&class, &at_class), &care)) in classes.iter().zip(at_class.as_ref()).zip(care.as_ref()).enumerate() {
-            if !some || care == T::zero() {
+            return;
+        }
+        let g = self.targets.factors(s, row, block.rows);
+        let loss = Vector::load_first(s, &self.losses[rows], T::one());
+        let (mut at_class, right): (_, Mask<T, S>) = (Vector::load(s, at_class), Each::all(s, right));
+        if (!right).any() {
+            // The loss has all the digits of 1 − p.
+            at_class = right.select(at_class, F::at_class(loss, g));
+        }
+        let care = left_as_they_are(loss, g).rows();
+        for (((r, &class), &at_class), &care) in classes.zip(at_class.to_array().as_ref()).zip(care.as_ref()) {
+            if care == T::zero() {
                 out[block.index(r, class)] = at_class;
             }
         }
