@@ -27,10 +27,23 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
 cd "$copy"
 
 perl -i -pe 's/lone\(Portable, /lone(s, /' src/rows.rs
-# Only for the feature rayon, which is off. The lines stay, so that those of the mutants are those of the source.
+# What is only for the feature rayon, which is off, would be mutated all the same, and goes: up to a line that ends with a
+# semicolon, or to the brace that closes what a line has opened. The lines stay, so that those of the mutants are those of
+# the source.
 perl -0777 -i -pe '
-  s/((?: +\/\/\/[^\n]*\n)+ +#\[cfg\(feature = "rayon"\)\]\n( *)pub\(crate\) fn split_at.*?\n\2}\n)/$1 =~ tr{\n}{}cdr/se' \
-  src/kernels/softmax.rs
+  my ($indent, $open, @kept);
+  for (split /^/) {
+    if (!defined $indent && /^( *)#\[cfg\(feature = "rayon"\)\]$/) {
+      ($indent, $open) = ($1, 0);
+      for (my $i = $#kept; $i >= 0 && $kept[$i] =~ m{^ *///}; $i--) {$kept[$i] = "\n"}
+    }
+    push @kept, defined $indent ? "\n" : $_;
+    next unless defined $indent;
+    my $ends = $open ? /^$indent}$/ : /;$/;
+    $open ||= /{$/;
+    undef $indent if $ends;
+  }
+  $_ = join "", @kept' src/{kernels,math}/*.rs
 # cargo-mutants follows modules that are written out, not those that a macro makes.
 perl -0777 -i -pe '
   s/^\s*\$\(pub\(crate\) mod \$family;\)\*\n//m;
@@ -69,7 +82,7 @@ fn holds() {
 RUST
 
 # The first of each file in the order of a hash with the seed, as many as its share.
-cargo mutants --list -f 'src/kernels/**' -f 'src/math/**' >"$folder/all.txt"
+cargo mutants --list -f 'src/kernels/*.rs' -f 'src/math/*.rs' >"$folder/all.txt"
 SEED=$seed perl -MDigest::SHA=sha256_hex -ne 'print sha256_hex("$ENV{SEED} $_"), " $_"' "$folder/all.txt" |
   sort | cut -d' ' -f2- |
   awk -F: -v count="$count" '
