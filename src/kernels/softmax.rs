@@ -2270,7 +2270,7 @@ struct CrossEntropy<'a, T: Lane, F> {
 struct Batches<T: Lane> {
     /// (p − 1)·g at the classes of the one at hand, and 1 where that is right: p is at most ½.
     at_class: [T::Array; 2],
-    /// Whether that one has no loss yet, for it has nothing but rows whose gradient does without.
+    /// Whether that one need not have its losses yet: in none of its rows is a probability above ½, or care needed.
     ordinary: bool,
     /// Those whose losses are still to be taken, how many, and how many rows are in these and in all before.
     pending: [Pending<T>; TOGETHER],
@@ -2397,7 +2397,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let zero = Vector::splat(s, T::zero());
         let g = self.targets.factors(s, row, rows) + zero;
         let r = T::reciprocal(sum, T::RAISE).mul_one(g);
-        let mut all_right = true;
+        let (quotient, shared) = by_largest::<_, _, _, false>(Plain, &head, sum);
         if self.gradient {
             let x = class_logits(s, &self.losses[row..row + rows]);
             let [y] = Self::SOFTMAX.divide::<S, 1, false>(
@@ -2409,16 +2409,14 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
                 |y, _| y,
             );
             // Nothing cancels where p is at most ½.
-            let right = !g.abs().lt((y + y).abs());
+            let right = shared | !g.abs().lt((y + y).abs());
             self.batches.at_class = [(y - g).to_array(), right.rows()];
-            all_right = !(!right).any();
         }
-        let (quotient, shared) = by_largest::<_, _, _, false>(Plain, &head, sum);
         let special = head.special_rows();
         let care = special | needs_care(g);
         let batches = &mut *self.batches;
         batches.closed += rows;
-        batches.ordinary = all_right && !(!shared | care).any();
+        batches.ordinary = !(!shared | care).any();
         if batches.ordinary {
             let quotient = each(
                 #[inline(always)]
