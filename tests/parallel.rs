@@ -163,9 +163,8 @@ fn any_number_of_threads_gives_the_same_bits_f64() {
 }
 
 /// Rows that threads share, of which a part may hold what decides, or nothing.
-fn shared<T: Bits>() {
+fn shared<T: Bits>(k: Kernels) {
     let pools = [2, 3, 8].map(pool);
-    let k = lossprep::Backend::best().unwrap().try_get().unwrap();
     let mut comparison = Comparison { pools: &pools, seen: BTreeSet::new() };
     // As many terms as need no third word in f32 and one more, the others −∞; and a length whose last part is short.
     let (most, len) = (1 << 17, 140_003);
@@ -232,8 +231,11 @@ fn shared<T: Bits>() {
 
 #[test]
 fn threads_that_share_a_row_give_the_same_bits() {
-    shared::<f32>();
-    shared::<f64>();
+    for backend in lossprep::Backend::available() {
+        let k = backend.try_get().unwrap();
+        shared::<f32>(k);
+        shared::<f64>(k);
+    }
 }
 
 /// The tensor is large enough to be cut, and the fault lies in its last row, if it is in one.
