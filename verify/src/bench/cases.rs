@@ -3,6 +3,7 @@
 use super::naive;
 use crate::ulp::Number;
 use lossprep::{Backend, CrossEntropyOptions, Error, Kernels, Layout, NormGuard, Range, Target};
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,10 @@ struct Data<T> {
     g: Vec<T>,
     range: Range<T>,
     guard: NormGuard<T>,
+    /// For losses, one a row.
+    classes: Vec<usize>,
+    ones: Vec<T>,
+    losses: RefCell<Vec<T>>,
 }
 
 /// One row of it.
@@ -178,10 +183,9 @@ operations! {
 
 /// Losses and gradients for class 0 of each row, to be summed.
 fn cross_entropy<T: Number>(kernels: Kernels, data: &Data<T>, out: &mut [T]) -> Result<(), Error> {
-    let rows = data.layout.row_count();
-    let (classes, upstream, mut losses) = (vec![0; rows], vec![T::one(); rows], vec![T::zero(); rows]);
-    let (target, options) = (Target::Classes(&classes), CrossEntropyOptions::new());
-    kernels.cross_entropy_with_grad(&data.x, target, &upstream, data.layout, &options, &mut losses, out)
+    let (target, options) = (Target::Classes(&data.classes), CrossEntropyOptions::new());
+    let losses = &mut data.losses.borrow_mut();
+    kernels.cross_entropy_with_grad(&data.x, target, &data.ones, data.layout, &options, losses, out)
 }
 
 /// A shape that is timed: outer × len × inner, rows of `len`.
@@ -282,6 +286,9 @@ impl<T: Number> Case<T> {
             g: normals(2, if operation.reduced_upstream { rows } else { elements }),
             range: Range::new(T::round_from(25.0), T::round_from(346.0)).unwrap(),
             guard: NormGuard::Max(T::round_from(EPS)),
+            classes: vec![0; rows],
+            ones: vec![T::one(); rows],
+            losses: RefCell::new(vec![T::zero(); rows]),
         };
         let kernels = Backend::available().find_map(|b| b.try_get().ok()).unwrap();
         kernels.l2_norm(&data.x, layout, &mut data.norm).unwrap();
