@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The digests of every operation, type and form on other machines, emulated: the same bits as here. On aarch64 also the
-# unit tests, which compare every lane operation of NEON with the scalar one.
+# unit tests, which compare every lane operation of NEON with the scalar one, and the tests of the operations.
 #
 #   verify/cross.sh [FOLDER] [TARGET...]   TARGET: haswell, nehalem, aarch64, wasm32; by default all
 #
@@ -105,7 +105,8 @@ for target in $targets; do
         RUSTC=$folder/rustc RUSTDOC=$folder/rustdoc CARGO_TARGET_DIR=$folder/target \
           CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
           CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu" \
-          run "aarch64, with neon, portable and scalar" cargo test --release --target aarch64-unknown-linux-gnu --lib --test digests
+          run "aarch64, with neon, portable and scalar" cargo test --release --target aarch64-unknown-linux-gnu --lib \
+          --test alignment --test diagnose --test l2 --test losses --test sigmoid --test softmax --test digests
       else
         skip "aarch64: no compiler or linker"
       fi
