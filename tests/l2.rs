@@ -757,6 +757,22 @@ fn special_values_of_the_gradients() {
     special_gradients::<f64>();
 }
 
+/// Where g over the norm leaves the range, x times it does not; as many such rows as fill all lanes.
+#[test]
+fn whole_groups_beyond_the_range() {
+    let (rows, small, large) = (16, 2.0_f64.powi(-1000), 2.0_f64.powi(1000));
+    let layout = Layout::rows(rows, 2).unwrap();
+    for (norm, g) in [(large, small), (small, large)] {
+        let x = [0.6 * norm, 0.8 * norm].repeat(rows);
+        let (norms, upstream) = (vec![norm; rows], vec![g; rows]);
+        for kernels in backends() {
+            let mut grad = vec![f64::NAN; 2 * rows];
+            kernels.l2_norm_vjp(&x, &norms, &upstream, layout, &mut grad).unwrap();
+            assert_eq!(grad, [0.6 * g, 0.8 * g].repeat(rows), "{}", kernels.backend());
+        }
+    }
+}
+
 /// A bad value in every position spoils its own row and no other.
 fn isolated<T: Real>(layout: Layout) {
     let mut random = Random(9);
