@@ -259,31 +259,19 @@ fn shares_rows(layout: Layout) -> bool {
 
 impl Kernels {
     fn softmax_shared<T: Element>(self, x: &[T], layout: Layout, out: &mut [T]) -> Result<(), Error> {
-        if [x.len(), out.len()] != [layout.elements(); 2] {
-            return self.softmax(x, layout, out);
-        }
-        self.share(Form::Softmax, layout, Some(x), out)
+        self.share(Form::Softmax, layout, Some(x), out, |out| self.softmax(x, layout, out))
     }
 
     fn softmax_in_place_shared<T: Element>(self, data: &mut [T], layout: Layout) -> Result<(), Error> {
-        if data.len() != layout.elements() {
-            return self.softmax_in_place(data, layout);
-        }
-        self.share(Form::Softmax, layout, None, data)
+        self.share(Form::Softmax, layout, None, data, |data| self.softmax_in_place(data, layout))
     }
 
     fn log_softmax_shared<T: Element>(self, x: &[T], layout: Layout, out: &mut [T]) -> Result<(), Error> {
-        if [x.len(), out.len()] != [layout.elements(); 2] {
-            return self.log_softmax(x, layout, out);
-        }
-        self.share(Form::LogSoftmax, layout, Some(x), out)
+        self.share(Form::LogSoftmax, layout, Some(x), out, |out| self.log_softmax(x, layout, out))
     }
 
     fn log_softmax_in_place_shared<T: Element>(self, data: &mut [T], layout: Layout) -> Result<(), Error> {
-        if data.len() != layout.elements() {
-            return self.log_softmax_in_place(data, layout);
-        }
-        self.share(Form::LogSoftmax, layout, None, data)
+        self.share(Form::LogSoftmax, layout, None, data, |data| self.log_softmax_in_place(data, layout))
     }
 
     fn logsumexp_shared<T: Element>(self, x: &[T], layout: Layout, out: &mut [T]) -> Result<(), Error> {
@@ -298,14 +286,19 @@ impl Kernels {
         Ok(())
     }
 
-    /// softmax or log_softmax of rows that threads share; without `x` they are in `out`.
+    /// softmax or log_softmax of rows that threads share; without `x` they are in `out`. What is wrong, `plain` says.
     fn share<T: Element>(
         self,
         form: Form,
         layout: Layout,
         x: Option<&[T]>,
         out: &mut [T],
+        plain: impl FnOnce(&mut [T]) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let elements = layout.elements();
+        if out.len() != elements || x.is_some_and(|x| x.len() != elements) {
+            return plain(out);
+        }
         let len = layout.len();
         for (row, out) in out.chunks_exact_mut(len).enumerate() {
             let x = x.map(|x| &x[row * len..][..len]);
