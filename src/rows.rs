@@ -22,6 +22,8 @@ pub(crate) trait Access<T: Lane> {
     const ACROSS: bool;
     /// The input is overwritten by what is stored.
     const IN_PLACE: bool;
+    /// There is one register and no more.
+    const SINGLE: bool = false;
     /// Registers of a row.
     fn steps(&self) -> usize;
     /// Those of them, from the first on, that hold nothing but elements; 0 where some may not take part.
@@ -767,6 +769,46 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     }
 }
 
+/// The only row there is, of no more than one register, which no pass reads from memory again.
+struct Single<T: Lane, const N: usize, const IN_PLACE: bool> {
+    inputs: [T::Array; N],
+    out: T::Array,
+}
+
+impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Single<T, N, IN_PLACE> {
+    const ACROSS: bool = true;
+    const IN_PLACE: bool = IN_PLACE;
+    const SINGLE: bool = true;
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn full(&self) -> usize {
+        0
+    }
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, n: usize, _: usize) -> Vector<T, S> {
+        Vector::load(s, if IN_PLACE { &self.out } else { &self.inputs[n] })
+    }
+    #[inline(always)]
+    fn stored<S: Simd>(&self, s: S, _: usize) -> Vector<T, S> {
+        Vector::load(s, &self.out)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, _: usize, v: Vector<T, S>) {
+        v.store(&mut self.out);
+    }
+    #[inline(always)]
+    fn element(&self, _: usize, i: usize) -> T {
+        (if IN_PLACE { &self.out } else { &self.inputs[0] }).as_ref()[i]
+    }
+}
+
 /// Elements of the contiguous rows that take turns at a pass, so that they stay in the cache, and the most rows that a
 /// register has lanes for.
 const BATCH: usize = 16_384;
@@ -929,6 +971,21 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         }
         return;
     }
+    if count == 1 && len <= T::LANES && kept == Kept::All {
+        let inputs = each(
+            #[inline(always)]
+            |n| Vector::load_first(s, if IN_PLACE { &[] } else { inputs[n] }, fills[n]).to_array(),
+        );
+        let x = if IN_PLACE { &*out } else { &[] };
+        let mut single =
+            Single::<T, N, IN_PLACE> { inputs, out: Vector::load_first(s, x, fills[0]).to_array() };
+        passes(s, work, &mut single, row);
+        if !reduces {
+            Vector::load(s, &single.out).store_first(out);
+        }
+        work.finish(s, row, out, Block { start: 0, inner, len, rows: 1 });
+        return;
+    }
     if inner == 1
         && !matches!(kept, Kept::Mask(_))
         && !(len <= if S::ROOMY && W::BETWEEN { MODERATE } else { SHORT } && kept == Kept::All && count > 1)
@@ -1018,7 +1075,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
     } else if tiled {
         blocks.with_tiles::<S, MODERATE>(s);
     } else {
-        s.apart(InTiles { blocks, sides: [Tiles::none(), Tiles::none()] });
+        s.apart(&mut InTiles { blocks, sides: [Tiles::none(), Tiles::none()] });
     }
 }
 
@@ -1048,7 +1105,7 @@ impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '
             other = TileArrays::<T, N, LEN>::zero();
             sides[0] = other.all();
         }
-        s.apart(InTiles { blocks: self, sides });
+        s.apart(&mut InTiles { blocks: self, sides });
     }
 }
 
@@ -1059,13 +1116,14 @@ struct InTiles<'a, 'b, 'c, T: Lane, W, const N: usize, const IN_PLACE: bool> {
 }
 
 impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
-    for InTiles<'_, '_, '_, T, W, N, IN_PLACE>
+    for &mut InTiles<'_, '_, '_, T, W, N, IN_PLACE>
 {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { blocks, mut sides } = self;
-        let Blocks { layout, kept, inputs, out, fills, work, tiled, most } = blocks;
+        let InTiles { blocks, sides } = self;
+        let &mut Blocks { layout, kept, inputs, ref mut out, fills, ref mut work, tiled, most } = blocks;
+        let work: &mut W = work;
         let (len, inner, count, reduces) = (layout.len(), layout.inner(), layout.row_count(), out.is_empty());
         let mut row = 0;
         // The rows at hand, none at first, the first of them, and the strip that they are of.

@@ -722,7 +722,11 @@ each_field!(Extremes { top: Vector<T, S>, least: Vector<T, S> });
 
 #[inline(always)]
 fn extremes<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Extremes<T, S> {
-    if S::ROOMY { extremes_by::<T, S, A, ROOM>(s, a) } else { extremes_by::<T, S, A, 2>(s, a) }
+    if S::ROOMY && !A::SINGLE {
+        extremes_by::<T, S, A, ROOM>(s, a)
+    } else {
+        extremes_by::<T, S, A, 2>(s, a)
+    }
 }
 
 /// The same, N registers at a time, an even number, since each maximum waits for the one before.
@@ -1179,7 +1183,7 @@ fn sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECIS
     keep_w: bool,
 ) -> T::Row<S> {
     let terms = Terms::<_, _, _, PRECISE, false> { argument: g, frame, cut: frame.m, keep_w, tame: tame.all };
-    T::row(s, if S::ROOMY { terms.total::<_, ROOM>(a) } else { terms.total::<_, 1>(a) })
+    T::row(s, if S::ROOMY && !A::SINGLE { terms.total::<_, ROOM>(a) } else { terms.total::<_, 1>(a) })
 }
 
 /// Rows that the formula does not decide, and what they hold.
@@ -1348,7 +1352,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         r: Word<T, S>,
         settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
     ) {
-        if S::ROOMY {
+        if S::ROOMY && !A::SINGLE {
             self.divide_by::<S, A, ROOM>(a, head, r, settle);
         } else {
             self.divide_by::<S, A, 1>(a, head, r, settle);
@@ -1537,7 +1541,7 @@ fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     let [max] = G::terms::<S, 1, true>([g.within(m, &head.frame)], &head.frame, |_| ());
     let frame = Frame::relative_to(g, m, alone.select(m, second));
     let rest = Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false, tame: false };
-    let mut totals = if S::ROOMY { rest.total::<_, ROOM>(a) } else { rest.total::<_, 1>(a) };
+    let mut totals = if S::ROOMY && !A::SINGLE { rest.total::<_, ROOM>(a) } else { rest.total::<_, 1>(a) };
     let twice = second.eq(m);
     if twice.any() {
         // Every occurrence of the maximum was added: one is taken back. The frame is the same.
@@ -2569,10 +2573,19 @@ struct Task<'a, T, W, const N: usize, const IN_PLACE: bool> {
     work: W,
 }
 
-impl<T: SoftmaxElement, W: Work<T>, const N: usize, const IN_PLACE: bool> Op for Task<'_, T, W, N, IN_PLACE> {
+impl<T: SoftmaxElement, W: Work<T>, const N: usize, const IN_PLACE: bool> Task<'_, T, W, N, IN_PLACE> {
+    /// By reference: a copy would wait for each field to be written, some fifteen cycles.
+    fn on(mut self, kernels: Kernels) {
+        Op::on(&mut self, kernels);
+    }
+}
+
+impl<T: SoftmaxElement, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
+    for &mut Task<'_, T, W, N, IN_PLACE>
+{
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         drive::<T, S, W, N, IN_PLACE>(s, self.layout, self.kept, self.inputs, self.out, &mut self.work);
     }
 }
