@@ -12,10 +12,10 @@
 //! subnormal results. In place, and in rows longer than the cache, w is computed again, to the same bits.
 //!
 //! *log_softmax and logsumexp.* 1. and 2. as above. L − m = log1p(others/exp m), others = S − exp m, where that
-//! is at least exp m. Elsewhere nearly all of S is exp m, and others are summed again: all terms but one
-//! occurrence of m, relative to the exponent of the second largest, so that the sum keeps its relative accuracy
-//! however small it is. 3. x − m and L − m are subtracted in two words each; where L − m ≥ log 2 and m is moderate, x and
-//! the two words of L.
+//! is at least n·2^−15 (f64: n·2^−32) of exp m, and of all of it in the longest rows. Elsewhere S is too coarse for it, and
+//! others are summed again: all terms but one occurrence of m, relative to the exponent of the second largest, so that
+//! the sum keeps its relative accuracy however small it is. 3. x − m and L − m are subtracted in two words each; where
+//! L − m ≥ log 2 and m is moderate, x and the two words of L.
 //!
 //! x is not rounded against m: integers K make the terms relative. Only where |m| ≥ 512 (f32) or
 //! 4,096 (f64) is m subtracted, which is exact for every term that reaches a result. With a temperature
@@ -185,6 +185,8 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     const MODERATE: Self;
     /// Below this exponent log1p(x) is x to the last bit that counts.
     const TINY: Self;
+    /// [`near`] for one term.
+    const NEAR: Self;
     /// A row's sum on registers: f64 for f32, double words for f64.
     type Row<S: Simd>: Each<Self, S>
     where
@@ -198,8 +200,9 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn reciprocal<S: Simd>(row: Self::Row<S>, raise: Self) -> Word<Self, S>
     where
         Self: Sized;
-    /// The row's sum without `max`, a term of it, and the lanes where that is at least as large.
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>) -> (Self::Row<S>, Mask<Self, S>)
+    /// The row's sum without `max`, a term of it, and the lanes where that is at least as large, and at least `near` times
+    /// as large.
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>, near: Self) -> (Self::Row<S>, [Mask<Self, S>; 2])
     where
         Self: Sized;
     /// others/max, a number in two words of f64 (f64) or one a lane (f32).
@@ -327,6 +330,7 @@ impl SoftmaxElement for f32 {
     const RAISE: Self = 114.0;
     const MODERATE: Self = 65_536.0;
     const TINY: Self = -900.0;
+    const NEAR: Self = power(-15) as f32;
     type Row<S: Simd> = [Vector<f64, S>; 2];
 
     #[inline(always)]
@@ -341,7 +345,7 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>) -> (Self::Row<S>, Mask<f32, S>) {
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>, near: f32) -> (Self::Row<S>, [Mask<f32, S>; 2]) {
         let max = halves(
             [max.t, max.w],
             #[inline(always)]
@@ -349,8 +353,15 @@ impl SoftmaxElement for f32 {
         );
         let others = [row[0] - max[0], row[1] - max[1]];
         // Rounded, the difference keeps its sign: f32 numbers are far finer than the grid here.
-        let beyond = Vector::narrow([others[0] - max[0], others[1] - max[1]]);
-        (others, !beyond.lt(Vector::splat(beyond.s, 0.0)))
+        let beyond = each(
+            #[inline(always)]
+            |n| {
+                let part = [1.0, f64::from(near)][n];
+                let beyond = Vector::narrow([others[0] - max[0] * part, others[1] - max[1] * part]);
+                !beyond.lt(Vector::splat(beyond.s, 0.0))
+            },
+        );
+        (others, beyond)
     }
 
     #[inline(always)]
@@ -525,6 +536,7 @@ impl SoftmaxElement for f64 {
     const RAISE: Self = 512.0;
     const MODERATE: Self = 65_536.0;
     const TINY: Self = -200.0;
+    const NEAR: Self = power(-32);
     type Row<S: Simd> = Word<f64, S>;
 
     #[inline(always)]
@@ -542,10 +554,10 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>) -> (Self::Row<S>, Mask<f64, S>) {
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> (Self::Row<S>, [Mask<f64, S>; 2]) {
         let max = word(max);
         let others = row.add(Word { hi: -max.hi, lo: -max.lo });
-        (others, !others.hi.lt(max.hi))
+        (others, [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)])
     }
 
     #[inline(always)]
@@ -1466,47 +1478,56 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Excess<T: Lane, S: Simd> {
     log: Word<T, S>,
-    /// Where it is at least log 2, and right. Elsewhere the quotient of the sum by its largest term was too near 1.
+    /// Where it is at least log 2.
     shared: Mask<T, S>,
+    /// Where it is right. Elsewhere the terms without the largest are too few digits of the sum.
+    right: Mask<T, S>,
 }
 
-each_field!(Excess { log: Word<T, S>, shared: Mask<T, S> });
+each_field!(Excess { log: Word<T, S>, shared: Mask<T, S>, right: Mask<T, S> });
 
-/// A row's sum of terms, `PRECISE` ones or not, without the largest and divided by it, and where that is not too near 0.
+/// The part of a row's largest term from which on the sum of the others is known well enough: each of `len` terms is off by
+/// 2^−45 of the largest (f64: 2^−102, and the sum in two words by 2^−95).
+fn near<T: SoftmaxElement>(len: usize) -> T {
+    T::from(len).map_or(T::one(), |len| (len * T::NEAR).min(T::one()))
+}
+
+/// A row's sum of terms, `PRECISE` ones or not, without the largest and divided by it, and where that is at least 1 and `near`.
 #[inline(always)]
 fn by_largest<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool>(
     g: G,
     Head { frame, .. }: &Head<T, S>,
     sum: T::Row<S>,
-) -> ([Vector<f64, S>; 2], Mask<T, S>) {
+    near: T,
+) -> ([Vector<f64, S>; 2], [Mask<T, S>; 2]) {
     let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
-    let (others, shared) = T::others(sum, max);
-    (T::quotient(others, max), shared)
+    let (others, masks) = T::others(sum, max, near);
+    (T::quotient(others, max), masks)
 }
 
 impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
     /// Given a sum of terms that are precise, or not.
     #[inline(always)]
-    fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>) -> Self {
-        let (quotient, shared) = by_largest::<T, S, G, PRECISE>(g, head, sum);
-        Self { log: T::log1p(quotient), shared }
+    fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>, near: T) -> Self {
+        let (quotient, [shared, right]) = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
+        Self { log: T::log1p(quotient), shared, right }
     }
 
     /// Whether it was not right in any row that matters.
     #[inline(always)]
     fn is_unsettled(&self, head: &Head<T, S>) -> bool {
-        (!(self.shared | head.special_rows())).any()
+        (!(self.right | head.special_rows())).any()
     }
 
     /// The logarithm in all lanes: where it was not right, terms are summed again.
     #[inline(always)]
     fn settled<A: Access<T>, G: Argument<T>>(self, a: &mut A, g: G, head: &Head<T, S>) -> Word<T, S> {
-        let (log, shared) = (self.log, self.shared);
+        let (log, right) = (self.log, self.right);
         if !self.is_unsettled(head) {
             return log;
         }
         let rest = log.hi.s.apart(LogRest { a, argument: g, head });
-        Word { hi: shared.select(log.hi, rest.hi), lo: shared.select(log.lo, rest.lo) }
+        Word { hi: right.select(log.hi, rest.hi), lo: right.select(log.lo, rest.lo) }
     }
 }
 
@@ -1557,6 +1578,7 @@ fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
 struct LogSoftmax<G, T> {
     argument: G,
     empty: T,
+    near: T,
 }
 
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
@@ -1597,7 +1619,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Self::Third<S> {
-        Excess::new::<_, true>(self.argument, &head, sum)
+        Excess::new::<_, true>(self.argument, &head, sum, self.near)
     }
 
     #[inline(always)]
@@ -1616,7 +1638,6 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         let log = excess.settled(a, self.argument, &head);
         let shared = excess.shared;
         let (g, m) = (self.argument, head.m());
-        let none = Vector::splat(s, -T::INFINITY);
         // Two words hold L well enough for results of at least log 2, unless it is large.
         let plain = shared & m.abs().lt(Vector::splat(s, T::MODERATE));
         let simple = G::PLAIN && !(!(plain | special.rows)).any();
@@ -1624,6 +1645,24 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         let head = two_sum(m, log.hi);
         let l = fast_two_sum(head.hi, head.lo + log.lo);
         let mut j = 0;
+        if !simple && none_special {
+            j = a.replace::<S, ROOM>(
+                s,
+                j,
+                a.full(),
+                #[inline(always)]
+                |x, _| {
+                    each(
+                        #[inline(always)]
+                        |i| {
+                            let y = less_far(g, x[i], m, log);
+                            // Along a row it is all of one kind.
+                            if G::PLAIN && !A::ACROSS { plain.select(less(x[i], l), y) } else { y }
+                        },
+                    )
+                },
+            );
+        }
         if simple && none_special {
             // A 1 that the compiler does not see.
             let one = Vector::splat(s, core::hint::black_box(T::one()));
@@ -1644,15 +1683,26 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
             let x = a.load(s, 0, j);
             let mut y = less(x, l);
             if !simple {
-                let d = g.unbounded(x, m);
-                let sum = two_sum(d.hi, -log.hi);
-                let careful = (sum.hi + (sum.lo + (d.lo - log.lo))).max(none);
-                y = if G::PLAIN { plain.select(y, careful) } else { careful };
+                let far = less_far(g, x, m, log);
+                y = if G::PLAIN { plain.select(y, far) } else { far };
             }
             let y = if !none_special { special.rows.select(special.value, y) } else { y };
             a.store(j, y);
         }
     }
+}
+
+/// x − m − log, or what takes the place of x, −∞ where x is −∞ or the difference overflows.
+#[inline(always)]
+fn less_far<T: SoftmaxElement, S: Simd, G: Argument<T>>(
+    g: G,
+    x: Vector<T, S>,
+    m: Vector<T, S>,
+    log: Word<T, S>,
+) -> Vector<T, S> {
+    let d = g.unbounded(x, m);
+    let sum = two_sum(d.hi, -log.hi);
+    (sum.hi + (sum.lo + (d.lo - log.lo))).max(Vector::splat(x.s, -T::INFINITY))
 }
 
 /// x − l, −∞ where x is −∞ or the difference overflows.
@@ -1679,6 +1729,7 @@ fn less_split<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>, one: Vector<T, S
 /// logsumexp of each row, into `out`.
 struct LogSumExp<'a, G, T> {
     argument: G,
+    near: T,
     out: &'a mut [T],
 }
 
@@ -1720,7 +1771,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
         head: Head<T, S>,
         sum: T::Row<S>,
     ) -> Excess<T, S> {
-        let excess = Excess::new::<_, true>(self.argument, &head, sum);
+        let excess = Excess::new::<_, true>(self.argument, &head, sum, self.near);
         self.write(row, rows, &head, excess.log);
         excess
     }
@@ -2253,7 +2304,7 @@ pub(crate) fn cross_entropy<T: SoftmaxElement>(
     gradient: bool,
 ) {
     let kept = Kept::All;
-    let work = CrossEntropy { losses, targets, classes: layout.len(), gradient, batches: &mut Batches::none() };
+    let work = CrossEntropy { losses, targets, classes: layout.len(), near: near(layout.len()), gradient, batches: &mut Batches::none() };
     match x {
         Some(x) => Task::<T, _, _, false> { layout, kept, inputs: [x], out: grad, work }.on(kernels),
         None => Task::<T, _, _, true> { layout, kept, inputs: [&[]], out: grad, work }.on(kernels),
@@ -2263,8 +2314,9 @@ pub(crate) fn cross_entropy<T: SoftmaxElement>(
 struct CrossEntropy<'a, T: Lane, F> {
     losses: &'a mut [T],
     targets: &'a F,
-    /// How many classes there are.
+    /// How many classes there are, and what that means for sums, see [`near`].
     classes: usize,
+    near: T,
     /// Whether the gradient is wanted.
     gradient: bool,
     batches: &'a mut Batches<T>,
@@ -2401,7 +2453,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let zero = Vector::splat(s, T::zero());
         let g = self.targets.factors(s, row, rows) + zero;
         let r = T::reciprocal(sum, T::RAISE).mul_one(g);
-        let (quotient, shared) = by_largest::<_, _, _, false>(Plain, &head, sum);
+        let (quotient, [shared, settled]) = by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
         if self.gradient {
             let x = class_logits(s, &self.losses[row..row + rows]);
             let [y] = Self::SOFTMAX.divide::<S, 1, false>(
@@ -2429,7 +2481,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             batches.pending[batches.count] = Pending { row, rows, m: head.m().to_array(), quotient };
             batches.count += 1;
         } else {
-            self.write(row, rows, &head, T::log1p(quotient), shared | special);
+            self.write(row, rows, &head, T::log1p(quotient), settled | special);
         }
         let Batches { pending, count, closed, .. } = &mut *self.batches;
         if *count == TOGETHER || *closed == self.losses.len() {
@@ -2439,7 +2491,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         Share {
             r,
             care,
-            settled: shared | special,
+            settled: settled | special,
         }
     }
 
@@ -2643,15 +2695,15 @@ fn clear_uniform<T: Element>(
 
 /// Runs softmax or log_softmax in place: `$work` with the argument that the options ask for.
 macro_rules! in_place {
-    ($self:ident, $work:ident, $options:ident, $layout:ident, $data:ident, $empty:expr) => {{
+    ($self:ident, $work:ident $({ $($field:ident: $value:expr),* })?, $options:ident, $layout:ident, $data:ident, $empty:expr) => {{
         let (layout, kept, out, empty) = ($layout, Kept::All, $data, $empty);
         match divisor($options) {
             None => {
-                let work = $work { argument: Plain, empty };
+                let work = $work { argument: Plain, empty $($(, $field: $value)*)? };
                 Task::<T, _, _, true> { layout, kept, inputs: [&[]], out, work }.on($self);
             }
             Some(t) => {
-                let work = $work { argument: Tempered::new(t), empty };
+                let work = $work { argument: Tempered::new(t), empty $($(, $field: $value)*)? };
                 Task::<T, _, _, true> { layout, kept, inputs: [&[]], out, work }.on($self);
             }
         }
@@ -2810,7 +2862,7 @@ operations! {
             out.copy_from_slice(x);
             return self.log_softmax_in_place_with(out, layout, options);
         }
-        self.each_kept(Kept::All, layout, [x], out, LogSoftmax { argument: Plain, empty: <T as Lane>::NAN });
+        self.each_kept(Kept::All, layout, [x], out, LogSoftmax { argument: Plain, empty: <T as Lane>::NAN, near: near(layout.len()) });
         Ok(())
     }
 
@@ -2830,7 +2882,7 @@ operations! {
         check_len("data", layout.elements(), data.len())?;
         options.check(layout)?;
         options.kept.clear(layout, data, -<T as Lane>::INFINITY);
-        in_place!(self, LogSoftmax, options, layout, data, empty_value(options, -<T as Lane>::INFINITY, || T::zero() - log_count::<T>(layout.len())))
+        in_place!(self, LogSoftmax { near: near(layout.len()) }, options, layout, data, empty_value(options, -<T as Lane>::INFINITY, || T::zero() - log_count::<T>(layout.len())))
     }
 
     /// L = log Σ exp x_j of each row of the layout.
@@ -2876,10 +2928,11 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.row_count(), out.len())?;
         options.check(layout)?;
+        let near = near(layout.len());
         match divisor(options) {
-            None => self.each_kept(options.kept, layout, [x], &mut [], LogSumExp { argument: Plain, out }),
+            None => self.each_kept(options.kept, layout, [x], &mut [], LogSumExp { argument: Plain, near, out }),
             Some(t) => {
-                let work = LogSumExp { argument: Tempered::new(t), out };
+                let work = LogSumExp { argument: Tempered::new(t), near, out };
                 self.each_kept(options.kept, layout, [x], &mut [], work);
             }
         }

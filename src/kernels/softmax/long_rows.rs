@@ -5,7 +5,7 @@
 //! (`math/sum.rs`): so the bits are those of the plain call. Only what is summed again, the others of a row that is nearly
 //! all in one element, is not joined: log_softmax and logsumexp leave such a row to the plain call.
 
-use super::{Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, ROOM, Softmax, SoftmaxElement, Terms, extremes};
+use super::{Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, ROOM, Softmax, SoftmaxElement, Terms, extremes, near};
 use crate::rows::{Fill, Work, along};
 use crate::simd::{Op, Simd, Vector};
 
@@ -133,10 +133,11 @@ impl<T: SoftmaxElement> Op for Stepping<'_, T> {
             Step::Sum(x) => known.add_up::<S, true>(s, x),
             Step::Close(out) => {
                 let head = known.head(s);
-                let excess = Excess::new::<_, true>(Plain, &head, known.row(s));
+                let near = near(known.len);
+                let excess = Excess::new::<_, true>(Plain, &head, known.row(s), near);
                 known.decided = known.form == Form::Softmax || !excess.is_unsettled(&head);
                 if known.form == Form::LogSumExp {
-                    LogSumExp { argument: Plain, out }.write(0, 1, &head, excess.log);
+                    LogSumExp { argument: Plain, near, out }.write(0, 1, &head, excess.log);
                 }
             }
             Step::Write(data) => {
@@ -153,7 +154,7 @@ impl<T: SoftmaxElement> Op for Stepping<'_, T> {
                             let close = work.close(s, 0, 1, head, sum);
                             work.third(s, a, 0, head, close);
                         } else {
-                            let mut work = LogSoftmax { argument: Plain, empty: T::NAN };
+                            let mut work = LogSoftmax { argument: Plain, empty: T::NAN, near: near(known.len) };
                             let close = work.close(s, 0, 1, head, sum);
                             work.third(s, a, 0, head, close);
                         }
