@@ -814,6 +814,19 @@ fn rows<T: Real>() -> Vec<(&'static str, Vec<T>)> {
         many[7] = T::zero();
         all.push(("dominant maximum of many", many));
     }
+    // The other terms are just enough of the sum to be taken from it, or just not; also where L cancels.
+    for len in [2, 3, 10, 64, 300, 1000] {
+        let enough = len as f64 * if T::DIGITS == 24 { 2f64.powi(-15) } else { 2f64.powi(-32) };
+        for others in [0.99, 1.01, 3.0, 40.0].map(|part| (enough * part).min(1.0)) {
+            for top in [0.0, -others.ln_1p()] {
+                let mut x: Vec<T> = random.normal(len, 1.0);
+                let sum: f64 = x.iter().skip(1).map(|x| x.wide().exp()).sum();
+                x.iter_mut().for_each(|x| *x = T::of(top + x.wide() + (others / sum).ln()));
+                x[0] = T::of(top);
+                all.push(("others near the least that is taken", x));
+            }
+        }
+    }
     // Two that once missed the bound in f64.
     for pair in
         [[0xbff9_9cec_e79a_a90d, 0xbfcd_165a_1cf4_1d01], [0xbff5_7c85_122b_3345, 0xbfd3_1c79_84c6_65e2]]

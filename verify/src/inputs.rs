@@ -252,13 +252,13 @@ impl Source {
         for _ in 0..rows {
             let offset = rng.pick(&[1e4, -1e4, 300.0, -2000.0, 88.5]);
             let scale = 10f64.powf((rng.unit() * 2.0 - 1.0) * if single { 36.0 } else { 300.0 });
-            let dominant = rng.below(len);
+            let (dominant, lead) = (rng.below(len), rng.unit() * rng.pick(&[20.0, 120.0]));
             raw.extend((0..len).map(|i| match family {
                 0 | 1 => rng.normal(),
                 2 => rng.normal() * 10.0,
                 3 => rng.normal() * 50.0,
                 4 => offset + rng.normal(),
-                5 if i == dominant => 20.0 + rng.unit() * 100.0,
+                5 if i == dominant => lead,
                 5 => rng.normal(),
                 6 => rng.normal() * scale,
                 7 => any::<T>(rng),
