@@ -52,7 +52,7 @@ macro_rules! counted {
 counted! {
     softmax softmax_in_place softmax_vjp softmax_jvp
     log_softmax log_softmax_in_place log_softmax_vjp log_softmax_jvp
-    logsumexp logsumexp_vjp logsumexp_jvp
+    logsumexp logsumexp_vjp logsumexp_jvp cross_entropy_with_grad
     l2_norm l2_norm_vjp l2_norm_jvp
     l2_normalize l2_normalize_in_place l2_normalize_vjp l2_normalize_jvp
     scaled_sigmoid scaled_sigmoid_in_place scaled_sigmoid_vjp scaled_sigmoid_jvp
