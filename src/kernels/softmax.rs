@@ -2293,7 +2293,8 @@ pub(crate) trait Targets<T: Lane> {
 
 /// Cross-entropy with classes: L − x_t, and of ordinary rows the gradient, if it is wanted. Logits of rows that need more
 /// care are left as they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less than
-/// a normal number, which a weight may bring back. Without `x` the logits are in `grad`, and overwritten.
+/// a normal number, which a weight may bring back; whether there are any is returned. Without `x` the logits are in `grad`,
+/// and overwritten.
 pub(crate) fn cross_entropy<T: SoftmaxElement>(
     kernels: Kernels,
     layout: Layout,
@@ -2302,13 +2303,14 @@ pub(crate) fn cross_entropy<T: SoftmaxElement>(
     losses: &mut [T],
     grad: &mut [T],
     gradient: bool,
-) {
-    let kept = Kept::All;
-    let work = CrossEntropy { losses, targets, classes: layout.len(), near: near(layout.len()), gradient, batches: &mut Batches::none() };
+) -> bool {
+    let (kept, batches) = (Kept::All, &mut Batches::none());
+    let work = CrossEntropy { losses, targets, classes: layout.len(), near: near(layout.len()), gradient, batches };
     match x {
         Some(x) => Task::<T, _, _, false> { layout, kept, inputs: [x], out: grad, work }.on(kernels),
         None => Task::<T, _, _, true> { layout, kept, inputs: [&[]], out: grad, work }.on(kernels),
     }
+    batches.left
 }
 
 struct CrossEntropy<'a, T: Lane, F> {
@@ -2328,6 +2330,8 @@ struct Batches<T: Lane> {
     at_class: [T::Array; 2],
     /// Whether that one need not have its losses yet: in none of its rows is a probability above ½, or care needed.
     ordinary: bool,
+    /// Whether any row so far was left as it was.
+    left: bool,
     /// Those whose losses are still to be taken, how many, and how many rows are in these and in all before.
     pending: [Pending<T>; TOGETHER],
     count: usize,
@@ -2351,7 +2355,7 @@ impl<T: Lane> Batches<T> {
     fn none() -> Self {
         let zero = T::array(T::zero());
         let pending = [Pending { row: 0, rows: 0, m: zero, quotient: [[0.0; 8]; 2] }; TOGETHER];
-        Self { at_class: [zero; 2], ordinary: false, pending, count: 0, closed: 0 }
+        Self { at_class: [zero; 2], ordinary: false, left: false, pending, count: 0, closed: 0 }
     }
 }
 
@@ -2552,28 +2556,32 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
 
     #[inline(always)]
     fn finish<S: Simd>(&mut self, s: S, row: usize, out: &mut [T], block: Block) {
-        if !self.gradient {
-            return;
-        }
         let rows = row..row + block.rows;
         let classes = self.targets.classes(rows.clone()).iter().enumerate();
         let [at_class, right] = &self.batches.at_class;
         if self.batches.ordinary {
-            for ((r, &class), &at_class) in classes.zip(at_class.as_ref()) {
-                out[block.index(r, class)] = at_class;
+            if self.gradient {
+                for ((r, &class), &at_class) in classes.zip(at_class.as_ref()) {
+                    out[block.index(r, class)] = at_class;
+                }
             }
             return;
         }
         let g = self.targets.factors(s, row, block.rows);
         let loss = Vector::load_first(s, &self.losses[rows], T::one());
+        let left = left_as_they_are(loss, g);
+        self.batches.left |= left.any();
+        if !self.gradient {
+            return;
+        }
         let (mut at_class, right): (_, Mask<T, S>) = (Vector::load(s, at_class), Each::all(s, right));
         if (!right).any() {
             // The loss has all the digits of 1 − p.
             at_class = right.select(at_class, F::at_class(loss, g));
         }
-        let care = left_as_they_are(loss, g).rows();
-        for (((r, &class), &at_class), &care) in classes.zip(at_class.to_array().as_ref()).zip(care.as_ref()) {
-            if care == T::zero() {
+        let left = left.rows();
+        for (((r, &class), &at_class), &left) in classes.zip(at_class.to_array().as_ref()).zip(left.as_ref()) {
+            if left == T::zero() {
                 out[block.index(r, class)] = at_class;
             }
         }

@@ -623,7 +623,7 @@ fn two_largest<T: Lane, S: Simd>(s: S, place: Row, x: &[T]) -> Option<[T; 2]> {
 /// Classes, and the factor of each row's gradient: the upstream one times the weight of the class, NaN where it is
 /// ignored.
 struct ClassTargets<'a, T> {
-    problem: Problem<'a, T>,
+    problem: &'a Problem<'a, T>,
     classes: &'a [usize],
     upstream: &'a [T],
 }
@@ -679,7 +679,7 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { targets, x, grad, losses } = self;
-        let problem = &targets.problem;
+        let problem = targets.problem;
         for start in (0..losses.len()).step_by(T::LANES) {
             let rows = start..losses.len().min(start + T::LANES);
             let loss = Vector::load_first(s, &losses[rows.clone()], T::one());
@@ -753,9 +753,12 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
             };
             return Task { problem: self, logits, losses }.on(kernels);
         };
-        let targets = ClassTargets { problem: self, classes, upstream };
-        softmax::cross_entropy(kernels, self.layout, x, &targets, losses, grad, !upstream.is_empty());
-        Finish { targets, x: x.unwrap_or_default(), grad, losses }.on(kernels);
+        let targets = ClassTargets { problem: &self, classes, upstream };
+        let left =
+            softmax::cross_entropy(kernels, self.layout, x, &targets, losses, grad, !upstream.is_empty());
+        if left || self.options.classes.weights.is_some() {
+            Finish { targets, x: x.unwrap_or_default(), grad, losses }.on(kernels);
+        }
     }
 
     /// The loss of one row, and its gradient in the place of its logits, by the general method.
