@@ -558,21 +558,21 @@ fn row_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool, const S
     even.join::<T>(odd)
 }
 
-/// Σ a·b over `len` elements, a block, of `count` rows, eight at most, whose starts are `apart` elements apart; one row a
-/// lane. For f32, whose sums are one word.
+/// Σ a·b over `len` elements, a block, of `count` rows, `LANES` at most, that start `apart` elements apart; one row a lane.
+/// For f32, whose sums are one word.
 #[inline(always)]
-fn eight_rows<T: Norm, S: Simd, const PRODUCTS: bool>(
+fn row_sums<T: Norm, S: Simd, const PRODUCTS: bool>(
     s: S,
     [a, b]: [&[T]; 2],
     len: usize,
     apart: usize,
     count: usize,
-) -> Vector<f64, S> {
+) -> T::Parts<Vector<f64, S>> {
     let one = Vector::splat(s, 1.0);
     let by = Factors { smaller: one, larger: one };
     // The accumulators of each row, of which lane k holds k, k + 8, k + 16 and k + 24, added.
-    let mut lines = [one; ROWS];
-    for (r, line) in lines.iter_mut().enumerate().take(count) {
+    let mut lines = [[one; ROWS]; 2];
+    for (r, line) in lines.as_flattened_mut().iter_mut().enumerate().take(count) {
         let row = [&a[r * apart..], if PRODUCTS { &b[r * apart..] } else { b }];
         *line = if len < WAYS {
             row_block::<T, S, PRODUCTS, false, true>(s, row, len, by).total.hi
@@ -580,11 +580,17 @@ fn eight_rows<T: Norm, S: Simd, const PRODUCTS: bool>(
             row_block::<T, S, PRODUCTS, false, false>(s, row, len, by).total.hi
         };
     }
-    // Not in loops: what a loop indexes is in memory.
-    let [a, b, c, d, e, f, g, h] = lines;
-    let even = halved(halved(a, e, 4), halved(c, g, 4), 2);
-    let odd = halved(halved(b, f, 4), halved(d, h, 4), 2);
-    halved(even, odd, 1)
+    T::each_of(
+        count,
+        #[inline(always)]
+        |part| {
+            // Not in loops: what a loop indexes is in memory.
+            let [a, b, c, d, e, f, g, h] = lines[part];
+            let even = halved(halved(a, e, 4), halved(c, g, 4), 2);
+            let odd = halved(halved(b, f, 4), halved(d, h, 4), 2);
+            halved(even, odd, 1)
+        },
+    )
 }
 
 /// The accumulators of two rows, or of two times as many, added by halves.
@@ -605,16 +611,10 @@ fn rows_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
 ) -> T::Parts<Sum<S>> {
     if !T::COMPENSATED {
         let [a, b] = [&a[group.start + block.start..], &b[group.start + block.start..]];
-        return T::each_of(
-            group.count,
+        let sums = row_sums::<T, S, PRODUCTS>(s, [a, b], block.len(), group.len, group.count);
+        return T::each(
             #[inline(always)]
-            |part| {
-                let from = part * ROWS * group.len;
-                let count = ROWS.min(group.count - part * ROWS);
-                let rows = [&a[from..], &b[from..]];
-                let sum = eight_rows::<T, S, PRODUCTS>(s, rows, block.len(), group.len, count);
-                Sum { total: Word::exact(sum), ..Sum::zero(s) }
-            },
+            |part| Sum { total: Word::exact(sums[part]), ..Sum::zero(s) },
         );
     }
     let by = Factors { smaller: arrays::<T, S>(by.smaller), larger: arrays::<T, S>(by.larger) };
@@ -1498,41 +1498,50 @@ impl<T: Norm> Op for L2Normalize<'_, T> {
     }
 }
 
-/// Σ x² of the first rows, `most` at most.
-#[inline(always)]
-fn squares<T: Norm, S: Simd>(s: S, x: &[T], len: usize, most: usize) -> Vector<f64, S> {
-    eight_rows::<T, S, false>(s, [x, x], len, len, most.min(x.len() / len))
-}
-
 /// [`L2Normalize`] of contiguous rows of one block whose sums are one word, without what other rows take: that is more
 /// than a short row does.
 #[inline(always)]
 fn unit_rows<T: Norm, S: Simd>(s: S, x: Option<&[T]>, len: usize, guard: NormGuard<f64>, out: &mut [T]) {
-    let most = (CACHED / 2 / size_of::<T>() / len).clamp(1, ROWS);
-    let mut sums = squares(s, x.unwrap_or(&*out), len, most);
+    let one = Vector::splat(s, 1.0);
+    let most = (CACHED / 2 / size_of::<T>() / len).clamp(1, T::LANES);
+    let mut left = out.len() / len;
+    let mut count = most.min(left);
+    let source = x.unwrap_or(&*out);
+    let mut sums = row_sums::<T, S, false>(s, [source, source], len, len, count);
     let mut start = 0;
-    while start < out.len() {
-        let size = Size::of_squares(Dot { sum: Word::exact(sums), unit: Vector::splat(s, 1.0), reach: sums });
-        let divisor = guard.divisor::<T, S>(size);
-        let factor = Reciprocal::new::<T>(divisor.value, divisor.unit).h;
-        let poison = poison(sums);
-        let end = out.len().min(start + most * len);
-        if end < out.len() {
+    while count > 0 {
+        let factors = T::each_of(
+            count,
+            #[inline(always)]
+            |part| {
+                let size = Size::of_squares(Dot { sum: Word::exact(sums[part]), unit: one, reach: one });
+                let divisor = guard.divisor::<T, S>(size);
+                [Reciprocal::new::<T>(divisor.value, one).h, poison(sums[part])]
+            },
+        );
+        left -= count;
+        let next = most.min(left);
+        if next > 0 {
             // Of the next rows, so that nothing waits for the divisions.
-            sums = squares(s, &x.unwrap_or(&*out)[end..], len, most);
+            let source = &x.unwrap_or(&*out)[start + count * len..];
+            sums = row_sums::<T, S, false>(s, [source, source], len, len, next);
         }
-        let (poisoned, poison, factors) = (poison.is_nan().any(), poison.to_array(), factor.to_array());
-        for r in 0..ROWS {
+        let mut poisoned = false;
+        let [mut factor_of, mut poison_of] = [[[0.0; ROWS]; 2]; 2];
+        for part in 0..T::PARTS {
+            let [factor, poison] = factors[part];
+            poisoned |= poison.is_nan().any();
+            factor.store(&mut factor_of[part]);
+            poison.store(&mut poison_of[part]);
+        }
+        for (&factor, &poison) in factor_of.as_flattened().iter().zip(poison_of.as_flattened()).take(count) {
             let row = start..start + len;
-            if row.end > end {
-                break;
-            }
             start = row.end;
-            if poisoned && poison[r].is_nan() {
+            if poisoned && poison.is_nan() {
                 out[row].fill(T::NAN);
                 continue;
             }
-            let factor = Vector::splat(s, factors[r]);
+            let factor = Vector::splat(s, factor);
             apply_row(
                 s,
                 row,
@@ -1548,6 +1557,7 @@ fn unit_rows<T: Norm, S: Simd>(s: S, x: Option<&[T]>, len: usize, guard: NormGua
                 },
             );
         }
+        count = next;
     }
 }
 
