@@ -1146,7 +1146,7 @@ fn apply_row<T: Norm, S: Simd, const N: usize>(
     [x, g]: [Option<&[T]>; 2],
     out: &mut [T],
     numbers: &[T::Parts<Vector<f64, S>>; N],
-    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S>,
+    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S> + Copy,
 ) {
     let x_row = x.map(
         #[inline(always)]
@@ -1182,7 +1182,7 @@ fn apply<T: Norm, S: Simd, const N: usize>(
     out: &mut [T],
     poison: T::Parts<Vector<f64, S>>,
     numbers: [T::Parts<Vector<f64, S>>; N],
-    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S>,
+    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S> + Copy,
 ) {
     if group.contiguous() {
         let mut poisoned = false;
@@ -1210,7 +1210,7 @@ fn apply<T: Norm, S: Simd, const N: usize>(
                     |_| number,
                 );
             }
-            apply_row(s, row, [x, g], out, &numbers, &f);
+            apply_row(s, row, [x, g], out, &numbers, f);
         }
     } else {
         let poisoned = T::narrow(poison).is_nan();
