@@ -182,6 +182,29 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     }
     /// Lanes 0–7 and 8–15 as f64, exact.
     fn widen(self, v: <Self as Lanes<f32>>::V) -> [<Self as Lanes<f64>>::V; 2];
+    /// What is added where two registers are halved into one. Of the lanes whose number has the bit `half`, 4, 2 or 1,
+    /// the second gets those of `b`, and the first those of `b` that are `half` lanes before; of the others the first
+    /// gets those of `a`, and the second those of `a` that are `half` lanes behind.
+    #[inline(always)]
+    fn halves(
+        self,
+        a: <Self as Lanes<f64>>::V,
+        b: <Self as Lanes<f64>>::V,
+        half: usize,
+    ) -> [<Self as Lanes<f64>>::V; 2] {
+        let [mut from_a, mut from_b] = [[0.0; 8]; 2];
+        Lanes::<f64>::store(self, a, &mut from_a);
+        Lanes::<f64>::store(self, b, &mut from_b);
+        let [mut first, mut second] = [from_a, from_b];
+        for k in 0..8 {
+            if k & half == 0 {
+                second[k] = from_a[k + half];
+            } else {
+                first[k] = from_b[k - half];
+            }
+        }
+        [Lanes::<f64>::load(self, &first), Lanes::<f64>::load(self, &second)]
+    }
     /// ⌊log₂ v⌋ of positive normal lanes.
     #[inline(always)]
     fn exponent(self, v: <Self as Lanes<f64>>::V) -> <Self as Lanes<f64>>::V {
@@ -509,6 +532,13 @@ impl<T: Lane, S: Simd> Vector<T, S> {
 }
 
 impl<S: Simd> Vector<f64, S> {
+    /// What is added where two registers are halved into one, see [`Simd::halves`].
+    #[inline(always)]
+    pub(crate) fn halves(self, b: Self, half: usize) -> [Self; 2] {
+        let [first, second] = self.s.halves(self.raw, b.raw, half);
+        [Self { s: self.s, raw: first }, Self { s: self.s, raw: second }]
+    }
+
     /// ⌊log₂ self⌋ of positive normal lanes.
     #[inline(always)]
     pub(crate) fn exponent(self) -> Self {

@@ -124,9 +124,13 @@ pub trait Norm: Lane {
     const COMPENSATED: bool;
     /// The ε of PyTorch.
     const EPSILON: Self;
+    /// The number of each lane.
+    const NUMBERS: Self::Array;
 
     /// `f` of each part.
     fn each<X: Copy>(f: impl FnMut(usize) -> X) -> Self::Parts<X>;
+    /// `f` of each part that has some of `rows` rows; the others repeat the first.
+    fn each_of<X: Copy>(rows: usize, f: impl FnMut(usize) -> X) -> Self::Parts<X>;
     /// The lanes, exactly.
     fn widen<S: Simd>(v: Vector<Self, S>) -> Self::Parts<Vector<f64, S>>
     where
@@ -146,10 +150,16 @@ impl Norm for f32 {
     const PARTS: usize = 2;
     const COMPENSATED: bool = false;
     const EPSILON: Self = 1e-12;
+    const NUMBERS: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 2] {
         [f(0), f(1)]
+    }
+    #[inline(always)]
+    fn each_of<X: Copy>(rows: usize, mut f: impl FnMut(usize) -> X) -> [X; 2] {
+        let first = f(0);
+        [first, if rows > ROWS { f(1) } else { first }]
     }
     #[inline(always)]
     fn widen<S: Simd>(v: Vector<f32, S>) -> [Vector<f64, S>; 2] {
@@ -174,9 +184,14 @@ impl Norm for f64 {
     const PARTS: usize = 1;
     const COMPENSATED: bool = true;
     const EPSILON: Self = 1e-12;
+    const NUMBERS: [f64; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
 
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 1] {
+        [f(0)]
+    }
+    #[inline(always)]
+    fn each_of<X: Copy>(_: usize, mut f: impl FnMut(usize) -> X) -> [X; 1] {
         [f(0)]
     }
     #[inline(always)]
@@ -427,6 +442,17 @@ impl<S: Simd> Sum<S> {
         }
     }
 
+    /// The accumulators of two rows, or of two times as many, joined by halves.
+    #[inline(always)]
+    fn halved<T: Norm>(self, other: Self, half: usize) -> Self {
+        let [hi, also_hi] = self.total.hi.halves(other.total.hi, half);
+        let [lo, also_lo] = self.total.lo.halves(other.total.lo, half);
+        let [peak, also_peak] = self.peak.halves(other.peak, half);
+        let [reach, also_reach] = self.reach.halves(other.reach, half);
+        let second = Self { total: Word { hi: also_hi, lo: also_lo }, peak: also_peak, reach: also_reach };
+        Self { total: Word { hi, lo }, peak, reach }.join::<T>(second)
+    }
+
     /// A block's sum added to those before it.
     #[inline(always)]
     fn then<T: Norm>(self, block: Self) -> Self {
@@ -476,18 +502,34 @@ fn add_register<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     }
 }
 
-/// Σ a·b over a block of one contiguous row; lane k holds accumulators k, k + 8, k + 16 and k + 24.
+/// The first `count` elements, at least one, or the first register of them, then zeros.
 #[inline(always)]
-fn row_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
+fn load_some<T: Norm, S: Simd>(s: S, from: &[T], count: usize) -> Vector<T, S> {
+    let count = count.min(T::LANES);
+    match T::registers(from) {
+        // A whole register, of which only some is kept, is faster than a part of one.
+        ([first, ..], _) => {
+            let kept = Vector::load(s, &T::NUMBERS).lt(Vector::splat(s, T::from_wide(count as f64)));
+            kept.select(Vector::load(s, first), Vector::splat(s, T::zero()))
+        }
+        _ => Vector::load_partial(s, &from[..count], T::zero()),
+    }
+}
+
+/// Σ a·b over the first `len` elements, a block of one contiguous row; lane k holds accumulators k, k + 8, k + 16 and
+/// k + 24. `SHORT` if there is one element for each at most.
+#[inline(always)]
+fn row_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool, const SHORT: bool>(
     s: S,
-    a: &[T],
-    b: &[T],
+    [a, b]: [&[T]; 2],
+    len: usize,
     by: Factors<Vector<f64, S>>,
 ) -> Sum<S> {
     let registers = WAYS / T::LANES;
     let mut ways = [Sum::zero(s); WAYS / ROWS];
-    let whole = a.len() / WAYS * WAYS;
-    let ((a, a_rest), (b, b_rest)) = (a.split_at(whole), b.split_at(whole));
+    let rest = if SHORT { len } else { len % WAYS };
+    let (a, a_rest) = a.split_at(len - rest);
+    let (b, b_rest) = if PRODUCTS { b.split_at(len - rest) } else { (a, a_rest) };
     let (a, b) = (T::registers(a).0, T::registers(b).0);
     for (a, b) in a.chunks_exact(registers).zip(b.chunks_exact(registers)) {
         for k in 0..registers {
@@ -498,17 +540,64 @@ fn row_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     }
     for k in 0..registers {
         let from = k * T::LANES;
-        if from >= a_rest.len() {
+        if from >= rest {
             break;
         }
-        let a = Vector::load_first(s, &a_rest[from..], T::zero());
-        let b = if PRODUCTS { Vector::load_first(s, &b_rest[from..], T::zero()) } else { a };
+        let a = load_some(s, &a_rest[from..], rest - from);
+        let b = if PRODUCTS { load_some(s, &b_rest[from..], rest - from) } else { a };
         add_register::<T, S, PRODUCTS, SCALED>(&mut ways, k, a, b, by);
     }
     let [w0, w1, w2, w3] = ways;
+    if SHORT && len <= 2 * ROWS {
+        // What is absent is zero.
+        let first = w0.settled::<T>();
+        return if len <= ROWS { first } else { first.join::<T>(w1.settled::<T>()) };
+    }
     let even = w0.settled::<T>().join::<T>(w2.settled::<T>());
     let odd = w1.settled::<T>().join::<T>(w3.settled::<T>());
     even.join::<T>(odd)
+}
+
+/// Σ a·b over `len` elements, a block, of `count` rows, `LANES` at most, that start `apart` elements apart; one row a lane.
+/// For f32, whose sums are one word.
+#[inline(always)]
+fn row_sums<T: Norm, S: Simd, const PRODUCTS: bool>(
+    s: S,
+    [a, b]: [&[T]; 2],
+    len: usize,
+    apart: usize,
+    count: usize,
+) -> T::Parts<Vector<f64, S>> {
+    let one = Vector::splat(s, 1.0);
+    let by = Factors { smaller: one, larger: one };
+    // The accumulators of each row, of which lane k holds k, k + 8, k + 16 and k + 24, added.
+    let mut lines = [[one; ROWS]; 2];
+    for (r, line) in lines.as_flattened_mut().iter_mut().enumerate().take(count) {
+        let row = [&a[r * apart..], if PRODUCTS { &b[r * apart..] } else { b }];
+        *line = if len < WAYS {
+            row_block::<T, S, PRODUCTS, false, true>(s, row, len, by).total.hi
+        } else {
+            row_block::<T, S, PRODUCTS, false, false>(s, row, len, by).total.hi
+        };
+    }
+    T::each_of(
+        count,
+        #[inline(always)]
+        |part| {
+            // Not in loops: what a loop indexes is in memory.
+            let [a, b, c, d, e, f, g, h] = lines[part];
+            let even = halved(halved(a, e, 4), halved(c, g, 4), 2);
+            let odd = halved(halved(b, f, 4), halved(d, h, 4), 2);
+            halved(even, odd, 1)
+        },
+    )
+}
+
+/// The accumulators of two rows, or of two times as many, added by halves.
+#[inline(always)]
+fn halved<S: Simd>(a: Vector<f64, S>, b: Vector<f64, S>, half: usize) -> Vector<f64, S> {
+    let [first, second] = a.halves(b, half);
+    first + second
 }
 
 /// Σ a·b over a block of each of the group's contiguous rows, one row a lane.
@@ -520,75 +609,64 @@ fn rows_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     block: Range<usize>,
     by: Factors<T::Parts<Vector<f64, S>>>,
 ) -> T::Parts<Sum<S>> {
+    if !T::COMPENSATED {
+        let [a, b] = [&a[group.start + block.start..], &b[group.start + block.start..]];
+        let sums = row_sums::<T, S, PRODUCTS>(s, [a, b], block.len(), group.len, group.count);
+        return T::each(
+            #[inline(always)]
+            |part| Sum { total: Word::exact(sums[part]), ..Sum::zero(s) },
+        );
+    }
     let by = Factors { smaller: arrays::<T, S>(by.smaller), larger: arrays::<T, S>(by.larger) };
-    T::each(
+    T::each_of(
+        group.count,
         #[inline(always)]
         |part| {
-            // Row r's register of accumulators is line r.
-            let [mut hi, mut lo, mut reach] = [[[0.0; ROWS]; ROWS]; 3];
-            // A missing row needs no scaling.
-            let mut peak = [[1.0; ROWS]; ROWS];
-            let mut sums = [0.0; ROWS];
+            // The accumulators of each row, of which lane k holds k, k + 8, k + 16 and k + 24, added. Those of a missing
+            // row are ones, which need no scaling.
+            let mut lines = Lines([[Vector::splat(s, 1.0); ROWS]; 4]);
             for r in 0..ROWS.min(group.count.saturating_sub(part * ROWS)) {
-                let start = group.row(part * ROWS + r);
-                let row = start + block.start..start + block.end;
+                let from = group.start + (part * ROWS + r) * group.len + block.start;
+                let row = [&a[from..], &b[from..]];
                 let by = Factors {
                     smaller: Vector::splat(s, by.smaller[part][r]),
                     larger: Vector::splat(s, by.larger[part][r]),
                 };
-                let sum = row_block::<T, S, PRODUCTS, SCALED>(s, &a[row.clone()], &b[row], by);
-                if T::COMPENSATED {
-                    sum.total.hi.store(&mut hi[r]);
-                    sum.total.lo.store(&mut lo[r]);
-                    sum.peak.store(&mut peak[r]);
-                    sum.reach.store(&mut reach[r]);
+                let sum = if group.len < WAYS {
+                    row_block::<T, S, PRODUCTS, SCALED, true>(s, row, group.len, by)
                 } else {
-                    sums[r] = by_halves(sum.total.hi);
-                }
+                    row_block::<T, S, PRODUCTS, SCALED, false>(s, row, block.len(), by)
+                };
+                lines.set(r, sum);
             }
-            if !T::COMPENSATED {
-                return Sum { total: Word::exact(Vector::load(s, &sums)), ..Sum::zero(s) };
-            }
-            let mut ways = [Sum::zero(s); ROWS];
-            for (k, way) in ways.iter_mut().enumerate() {
-                way.total.hi = column(s, &hi, k);
-                way.total.lo = column(s, &lo, k);
-                way.peak = column(s, &peak, k);
-                way.reach = column(s, &reach, k);
-            }
-            for half in [4, 2, 1] {
-                for k in 0..half {
-                    ways[k] = ways[k].join::<T>(ways[k + half]);
-                }
-            }
-            ways[0]
+            // Not in loops: what a loop indexes is in memory.
+            let [a, b, c, d] = [lines.four::<T>(0), lines.four::<T>(1), lines.four::<T>(2), lines.four::<T>(3)];
+            a.halved::<T>(c, 2).halved::<T>(b.halved::<T>(d, 2), 1)
         },
     )
 }
 
-/// The lanes added by halves. Where a join is one addition this is faster than a transposed tile, whose
-/// loads wait for its narrow stores.
-#[inline(always)]
-fn by_halves<S: Simd>(mut sum: Vector<f64, S>) -> f64 {
-    for half in [4, 2, 1] {
-        let lanes = sum.to_array();
-        let mut turned = lanes;
-        for k in 0..ROWS {
-            turned[k] = lanes[(k + half) % ROWS];
-        }
-        sum = sum + Vector::load(sum.s, &turned);
-    }
-    sum.to_array()[0]
-}
+/// The sums of eight rows' accumulators: both words, peak and reach.
+struct Lines<S: Simd>([[Vector<f64, S>; ROWS]; 4]);
 
-/// Lane k of each line.
-#[inline(always)]
-fn column<S: Simd>(s: S, lines: &[[f64; ROWS]; ROWS], k: usize) -> Vector<f64, S> {
-    let mut lanes = [0.0; ROWS];
-    for r in 0..ROWS {
-        lanes[r] = lines[r][k];
+impl<S: Simd> Lines<S> {
+    #[inline(always)]
+    fn set(&mut self, r: usize, sum: Sum<S>) {
+        (self.0[0][r], self.0[1][r]) = (sum.total.hi, sum.total.lo);
+        (self.0[2][r], self.0[3][r]) = (sum.peak, sum.reach);
     }
-    Vector::load(s, &lanes)
+
+    #[inline(always)]
+    fn get(&self, r: usize) -> Sum<S> {
+        let [hi, lo, peak, reach] = &self.0;
+        Sum { total: Word { hi: hi[r], lo: lo[r] }, peak: peak[r], reach: reach[r] }
+    }
+
+    /// Four accumulators each of rows r and r + 4.
+    #[inline(always)]
+    fn four<T: Norm>(&self, r: usize) -> Sum<S> {
+        self.get(r).halved::<T>(self.get(r + 4), 4)
+    }
 }
 
 /// Sums of sixteen or eight rows, one row a lane.
@@ -743,10 +821,15 @@ fn blocks<T: Norm, S: Simd, const BESIDE: bool, const PRODUCTS: bool, const SCAL
         } else {
             rows_block::<T, S, PRODUCTS, SCALED>(s, data, group, block, by)
         };
-        total = T::each(
-            #[inline(always)]
-            |part| total[part].then::<T>(sums[part]),
-        );
+        total = if start == 0 && !T::COMPENSATED {
+            // What adding it to zero would give.
+            sums
+        } else {
+            T::each(
+                #[inline(always)]
+                |part| total[part].then::<T>(sums[part]),
+            )
+        };
     }
     total
 }
@@ -777,10 +860,23 @@ fn unit_of<S: Simd>(v: Vector<f64, S>, least: f64, largest: f64) -> Vector<f64, 
 
 /// Σ a·b of each of the group's rows, right in every range; not finite where a or b is not. Without
 /// `PRODUCTS` b is a.
-///
-/// Out of line, so that the operations share one copy a backend: it is called once a group.
-#[inline(never)]
+#[inline(always)]
 fn dot<T: Norm, S: Simd, const PRODUCTS: bool>(s: S, data: [&[T]; 2], group: Group) -> T::Parts<Dot<S>> {
+    if !T::COMPENSATED && group.contiguous() {
+        Dots::<T, S, false, PRODUCTS> { s, data, group }.run(s)
+    } else {
+        dot_apart::<T, S, PRODUCTS>(s, data, group)
+    }
+}
+
+/// Out of line, so that the operations share one copy a backend: it is called once a group. But a call takes as long as
+/// a short row of f32.
+#[inline(never)]
+fn dot_apart<T: Norm, S: Simd, const PRODUCTS: bool>(
+    s: S,
+    data: [&[T]; 2],
+    group: Group,
+) -> T::Parts<Dot<S>> {
     if group.contiguous() {
         s.vectorize(Dots::<T, S, false, PRODUCTS> { s, data, group })
     } else {
@@ -1019,7 +1115,7 @@ fn given<T: Norm, S: Simd>(s: S, x: &[T], norm: &[T], group: Group) -> T::Parts<
         any |= norm[part].eq(infinity).any();
     }
     if any {
-        let squares = dot::<T, S, false>(s, [x, x], group);
+        let squares = dot_apart::<T, S, false>(s, [x, x], group);
         sizes = T::each(
             #[inline(always)]
             |part| {
@@ -1042,6 +1138,39 @@ fn poison<S: Simd>(v: Vector<f64, S>) -> Vector<f64, S> {
     v * 0.0
 }
 
+/// [`apply`] for one contiguous row.
+#[inline(always)]
+fn apply_row<T: Norm, S: Simd, const N: usize>(
+    s: S,
+    row: Range<usize>,
+    [x, g]: [Option<&[T]>; 2],
+    out: &mut [T],
+    numbers: &[T::Parts<Vector<f64, S>>; N],
+    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S> + Copy,
+) {
+    let x_row = x.map(
+        #[inline(always)]
+        |x| T::registers(&x[row.clone()]).0,
+    );
+    let g_row = g.map(
+        #[inline(always)]
+        |g| T::registers(&g[row.clone()]).0,
+    );
+    for (j, out) in T::registers_mut(&mut out[row.clone()]).0.iter_mut().enumerate() {
+        let x = T::widen(Vector::load(s, x_row.map_or(&*out, |x| &x[j])));
+        let g = g_row.map_or(x, |g| T::widen(Vector::load(s, &g[j])));
+        f(x, g, numbers).store(out);
+    }
+    let from = row.end - row.len() % T::LANES;
+    if from < row.end {
+        // A whole register where there is one: what that writes behind the row, the next one overwrites.
+        let rest = from..if x.is_some() { out.len().min(from + T::LANES) } else { row.end };
+        let x = T::widen(Vector::load_first(s, &x.unwrap_or(&*out)[rest.clone()], T::zero()));
+        let g = g.map_or(x, |g| T::widen(Vector::load_first(s, &g[rest.clone()], T::zero())));
+        f(x, g, numbers).store_first(&mut out[rest]);
+    }
+}
+
 /// Element by element: `f` of x and g, with each row's numbers; a row whose poison is NaN is all NaN.
 ///
 /// x is what `out` holds where there is none, g is x where there is none.
@@ -1053,20 +1182,24 @@ fn apply<T: Norm, S: Simd, const N: usize>(
     out: &mut [T],
     poison: T::Parts<Vector<f64, S>>,
     numbers: [T::Parts<Vector<f64, S>>; N],
-    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S>,
+    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S> + Copy,
 ) {
     if group.contiguous() {
+        let mut poisoned = false;
+        for part in 0..T::PARTS {
+            poisoned |= poison[part].is_nan().any();
+        }
         let poison = arrays::<T, S>(poison);
         let mut lanes = [poison; N];
         for n in 0..N {
             lanes[n] = arrays::<T, S>(numbers[n]);
         }
         for r in 0..group.count {
-            let (part, lane) = (r / ROWS, r % ROWS);
-            let row = group.row(r)..group.row(r) + group.len;
-            let out = &mut out[row.clone()];
-            if poison[part][lane].is_nan() {
-                out.fill(T::NAN);
+            let (part, lane) = (r / ROWS % T::PARTS, r % ROWS);
+            let start = group.start + r * group.len;
+            let row = start..start + group.len;
+            if poisoned && poison[part][lane].is_nan() {
+                out[row].fill(T::NAN);
                 continue;
             }
             let mut numbers = numbers;
@@ -1077,25 +1210,7 @@ fn apply<T: Norm, S: Simd, const N: usize>(
                     |_| number,
                 );
             }
-            let (out, out_rest) = T::registers_mut(out);
-            let x = x.map(
-                #[inline(always)]
-                |x| T::registers(&x[row.clone()]),
-            );
-            let g = g.map(
-                #[inline(always)]
-                |g| T::registers(&g[row.clone()]),
-            );
-            for (j, out) in out.iter_mut().enumerate() {
-                let x = T::widen(Vector::load(s, x.map_or(&*out, |x| &x.0[j])));
-                let g = g.map_or(x, |g| T::widen(Vector::load(s, &g.0[j])));
-                f(x, g, &numbers).store(out);
-            }
-            if !out_rest.is_empty() {
-                let x = T::widen(Vector::load_partial(s, x.map_or(&*out_rest, |x| x.1), T::zero()));
-                let g = g.map_or(x, |g| T::widen(Vector::load_partial(s, g.1, T::zero())));
-                f(x, g, &numbers).store_partial(out_rest);
-            }
+            apply_row(s, row, [x, g], out, &numbers, f);
         }
     } else {
         let poisoned = T::narrow(poison).is_nan();
@@ -1300,7 +1415,8 @@ impl<T: Norm> Op for L2Norm<'_, T> {
             |group, [x, _], out| {
                 let x = x.unwrap_or_default();
                 let squares = dot::<T, S, false>(s, [x, x], group);
-                let norms = T::narrow(T::each(
+                let norms = T::narrow(T::each_of(
+                    group.count,
                     #[inline(always)]
                     |part| {
                         let size = Size::of_squares(squares[part]);
@@ -1334,6 +1450,9 @@ impl<T: Norm> Op for L2Normalize<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, layout, guard, out } = self;
+        if !T::COMPENSATED && layout.inner() == 1 && layout.len() <= BLOCK {
+            return unit_rows(s, x, layout.len(), guard, out);
+        }
         groups::<T, S, false, true>(
             s,
             layout,
@@ -1343,7 +1462,8 @@ impl<T: Norm> Op for L2Normalize<'_, T> {
             |group, [x, _], out| {
                 let source = x.unwrap_or(&*out);
                 let squares = dot::<T, S, false>(s, [source, source], group);
-                let by = T::each(
+                let by = T::each_of(
+                    group.count,
                     #[inline(always)]
                     |part| {
                         let divisor = guard.divisor::<T, S>(Size::of_squares(squares[part]));
@@ -1375,6 +1495,69 @@ impl<T: Norm> Op for L2Normalize<'_, T> {
                 );
             },
         );
+    }
+}
+
+/// [`L2Normalize`] of contiguous rows of one block whose sums are one word, without what other rows take: that is more
+/// than a short row does.
+#[inline(always)]
+fn unit_rows<T: Norm, S: Simd>(s: S, x: Option<&[T]>, len: usize, guard: NormGuard<f64>, out: &mut [T]) {
+    let one = Vector::splat(s, 1.0);
+    let most = (CACHED / 2 / size_of::<T>() / len).clamp(1, T::LANES);
+    let mut left = out.len() / len;
+    let mut count = most.min(left);
+    let source = x.unwrap_or(&*out);
+    let mut sums = row_sums::<T, S, false>(s, [source, source], len, len, count);
+    let mut start = 0;
+    while count > 0 {
+        let factors = T::each_of(
+            count,
+            #[inline(always)]
+            |part| {
+                let size = Size::of_squares(Dot { sum: Word::exact(sums[part]), unit: one, reach: one });
+                let divisor = guard.divisor::<T, S>(size);
+                [Reciprocal::new::<T>(divisor.value, one).h, poison(sums[part])]
+            },
+        );
+        left -= count;
+        let next = most.min(left);
+        if next > 0 {
+            // Of the next rows, so that nothing waits for the divisions.
+            let source = &x.unwrap_or(&*out)[start + count * len..];
+            sums = row_sums::<T, S, false>(s, [source, source], len, len, next);
+        }
+        let mut poisoned = false;
+        let [mut factor_of, mut poison_of] = [[[0.0; ROWS]; 2]; 2];
+        for part in 0..T::PARTS {
+            let [factor, poison] = factors[part];
+            poisoned |= poison.is_nan().any();
+            factor.store(&mut factor_of[part]);
+            poison.store(&mut poison_of[part]);
+        }
+        for (&factor, &poison) in factor_of.as_flattened().iter().zip(poison_of.as_flattened()).take(count) {
+            let row = start..start + len;
+            start = row.end;
+            if poisoned && poison.is_nan() {
+                out[row].fill(T::NAN);
+                continue;
+            }
+            let factor = Vector::splat(s, factor);
+            apply_row(
+                s,
+                row,
+                [x, None],
+                out,
+                &[],
+                #[inline(always)]
+                |x, _, []| {
+                    T::narrow(T::each(
+                        #[inline(always)]
+                        |part| x[part] * factor,
+                    ))
+                },
+            );
+        }
+        count = next;
     }
 }
 
@@ -1546,7 +1729,8 @@ impl<T: Norm> Op for L2NormalizeGradient<'_, T> {
                 let sizes = given(s, x, norm, group);
                 let dots = dot::<T, S, true>(s, [x, g], group);
                 let (zero, one) = (Vector::splat(s, 0.0), Vector::splat(s, 1.0));
-                let rows = T::each(
+                let rows = T::each_of(
+                    group.count,
                     #[inline(always)]
                     |part| {
                         let (size, dot) = (sizes[part], dots[part]);

@@ -733,6 +733,8 @@ fn limit<T: Sigmoid>(width: T) -> Option<T> {
 
 /// Registers between the two halves of a map.
 const BLOCK: usize = 16;
+/// So few registers, if one is one of the processor's, are all within its sight; room between the halves costs more.
+const FEW: usize = 8;
 
 /// What `first` gave, where no register crosses a cache line.
 #[derive(Clone, Copy)]
@@ -753,20 +755,31 @@ impl<T: Lane, M: Map<T>> Op for Each<'_, T, M> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, g, out, map } = self;
-        let mut between = [Between([T::array(T::zero()); BLOCK]); 2];
-        let (out, out_tail) = T::registers_mut(out);
-        let (x, (g, g_tail)) = (x.map(T::registers), T::registers(g));
-        for (i, out) in out.chunks_mut(BLOCK).enumerate() {
-            let part = i * BLOCK..i * BLOCK + out.len();
-            let g = if M::BINARY { &g[part.clone()] } else { &[] };
-            block(s, &map, x.map(|x| &x.0[part]), g, out, &mut between);
+        let mut done = 0;
+        let few = if S::ROOMY { FEW } else { FEW / 2 };
+        if M::SPLIT && out.len() > few * T::LANES {
+            let mut between = [Between([T::array(T::zero()); BLOCK]); 2];
+            let (x, g, out) = (x.map(T::registers), T::registers(g).0, T::registers_mut(out).0);
+            for (i, out) in out.chunks_mut(BLOCK).enumerate() {
+                let part = i * BLOCK..i * BLOCK + out.len();
+                let g = if M::BINARY { &g[part.clone()] } else { &[] };
+                block(s, &map, x.map(|x| &x.0[part]), g, out, &mut between);
+            }
+            done = out.len() * T::LANES;
         }
-        if !out_tail.is_empty() {
-            let x = Vector::load_partial(s, x.map_or(&*out_tail, |x| x.1), T::zero());
-            let g = Vector::load_partial(s, g_tail, T::zero());
-            map.at(x, g).store_partial(out_tail);
+        for from in (done..out.len()).step_by(T::LANES) {
+            let zero = T::zero();
+            let v = Vector::load_first(s, x.map_or(&out[from..], |x| &x[from..]), zero);
+            let g = Vector::load_first(s, if M::BINARY { &g[from..] } else { &[] }, zero);
+            one(&map, v, g).store_first(&mut out[from..]);
         }
     }
+}
+
+/// The map of one register.
+#[inline(always)]
+fn one<T: Lane, S: Simd, M: Map<T>>(map: &M, x: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S> {
+    if M::SPLIT && !(!map.plain(x, g)).any() { map.second(map.first(x), g) } else { map.at(x, g) }
 }
 
 /// Up to [`BLOCK`] registers. In two loops, if it can be: the chain of operations of a register is longer
@@ -783,13 +796,11 @@ fn block<T: Lane, S: Simd, M: Map<T>>(
     let zero = Vector::splat(s, T::zero());
     let x = from.unwrap_or(out);
     let mut plain = zero.eq(zero);
-    if M::SPLIT {
-        for (i, x) in x.iter().enumerate() {
-            let g = if M::BINARY { Vector::load(s, &g[i]) } else { zero };
-            plain = plain & map.plain(Vector::load(s, x), g);
-        }
+    for (i, x) in x.iter().enumerate() {
+        let g = if M::BINARY { Vector::load(s, &g[i]) } else { zero };
+        plain = plain & map.plain(Vector::load(s, x), g);
     }
-    if M::SPLIT && !(!plain).any() {
+    if !(!plain).any() {
         for ((x, a), b) in x.iter().zip(&mut a.0).zip(&mut b.0) {
             let [first, second] = map.first(Vector::load(s, x));
             first.store(a);

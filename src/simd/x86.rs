@@ -2,7 +2,7 @@
 
 use super::{Lanes, Op, Simd};
 use crate::element::Lane;
-use bytemuck::cast;
+use bytemuck::{cast, cast_slice, cast_slice_mut};
 #[cfg(target_arch = "x86")]
 use core::arch::x86::*;
 #[cfg(target_arch = "x86_64")]
@@ -399,6 +399,18 @@ impl Simd for Avx512 {
         [f._mm512_cvtepu32_pd(low), f._mm512_cvtepu32_pd(high)]
     }
     #[inline(always)]
+    fn halves(self, a: __m512d, b: __m512d, half: usize) -> [__m512d; 2] {
+        let f = self.avx512f;
+        match half {
+            4 => [f._mm512_shuffle_f64x2::<0x44>(a, b), f._mm512_shuffle_f64x2::<0xee>(a, b)],
+            2 => [
+                f._mm512_permutex2var_pd(a, cast([0_u64, 1, 8, 9, 4, 5, 12, 13]), b),
+                f._mm512_permutex2var_pd(a, cast([2_u64, 3, 10, 11, 6, 7, 14, 15]), b),
+            ],
+            _ => [f._mm512_unpacklo_pd(a, b), f._mm512_unpackhi_pd(a, b)],
+        }
+    }
+    #[inline(always)]
     fn exponent(self, v: __m512d) -> __m512d {
         self.avx512f._mm512_getexp_pd(v)
     }
@@ -424,6 +436,14 @@ impl Lanes<f32> for Avx2 {
     #[inline(always)]
     fn store(self, v: Self::V, to: &mut [f32; 16]) {
         *to = cast(v);
+    }
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::V {
+        load_words(self, from, Lanes::<f32>::splat(self, fill))
+    }
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, to: &mut [f32]) {
+        store_words(self, v, to);
     }
     #[inline(always)]
     fn rotate(self, v: Self::V, distance: usize) -> Self::V {
@@ -559,6 +579,14 @@ impl Lanes<f64> for Avx2 {
         *to = cast(v);
     }
     #[inline(always)]
+    fn load_partial(self, from: &[f64], fill: f64) -> Self::V {
+        cast(load_words(self, cast_slice(from), cast(Lanes::<f64>::splat(self, fill))))
+    }
+    #[inline(always)]
+    fn store_partial(self, v: Self::V, to: &mut [f64]) {
+        store_words(self, cast(v), cast_slice_mut(to));
+    }
+    #[inline(always)]
     fn rotate(self, v: Self::V, distance: usize) -> Self::V {
         cast(turned_halves(self, cast(v), distance * 2))
     }
@@ -686,6 +714,66 @@ impl Lanes<f64> for Avx2 {
     }
 }
 
+/// The number of each word of 32 bits.
+const NUMBERS: [i32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+/// Fewer words than two halves hold, then those of `fill`. Two pieces that overlap, for what is put together in memory
+/// has to arrive there before it can be loaded.
+#[inline(always)]
+fn load_words(s: Avx2, from: &[f32], fill: [__m256; 2]) -> [__m256; 2] {
+    let (avx, f, count) = (s.avx, s.avx2, from.len() as i32);
+    let numbers: __m256i = cast(NUMBERS);
+    if let (Some(low), Some(high)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
+        let moved = f._mm256_add_epi32(numbers, avx._mm256_set1_epi32(16 - count));
+        let high = f._mm256_permutevar8x32_ps(cast(*high), moved);
+        let present = f._mm256_cmpgt_epi32(avx._mm256_set1_epi32(count - 8), numbers);
+        return [cast(*low), avx._mm256_blendv_ps(fill[1], high, cast(present))];
+    }
+    let words = if let (Some(low), Some(high)) = (from.first_chunk::<4>(), from.last_chunk::<4>()) {
+        let behind = f._mm256_cmpgt_epi32(numbers, avx._mm256_set1_epi32(3));
+        let by = f._mm256_and_si256(behind, avx._mm256_set1_epi32(8 - count));
+        f._mm256_permutevar8x32_ps(cast([*low, *high]), f._mm256_add_epi32(numbers, by))
+    } else {
+        let [mut words, zero] = [[0.0; 4]; 2];
+        for (word, &x) in words.iter_mut().zip(from) {
+            *word = x;
+        }
+        cast([words, zero])
+    };
+    let present = f._mm256_cmpgt_epi32(avx._mm256_set1_epi32(count), numbers);
+    [avx._mm256_blendv_ps(fill[0], words, cast(present)), fill[1]]
+}
+
+/// The first words, fewer than two halves have.
+#[inline(always)]
+fn store_words(s: Avx2, [low, high]: [__m256; 2], to: &mut [f32]) {
+    let (avx, f, count) = (s.avx, s.avx2, to.len() as i32);
+    let numbers: __m256i = cast(NUMBERS);
+    if let Some(first) = to.first_chunk_mut::<8>() {
+        *first = cast(low);
+        // The last eight of them, each eighth lane of the same number.
+        let moved = f._mm256_add_epi32(numbers, avx._mm256_set1_epi32(count));
+        let (a, b) = (f._mm256_permutevar8x32_ps(low, moved), f._mm256_permutevar8x32_ps(high, moved));
+        let of_low = f._mm256_cmpgt_epi32(avx._mm256_set1_epi32(16 - count), numbers);
+        if let Some(last) = to.last_chunk_mut::<8>() {
+            *last = cast(avx._mm256_blendv_ps(b, a, cast(of_low)));
+        }
+    } else if let Some(first) = to.first_chunk_mut::<4>() {
+        let [words, _]: [[f32; 4]; 2] = cast(low);
+        *first = words;
+        let moved = f._mm256_add_epi32(numbers, avx._mm256_set1_epi32(count - 4));
+        let [words, _]: [[f32; 4]; 2] = cast(f._mm256_permutevar8x32_ps(low, moved));
+        if let Some(last) = to.last_chunk_mut::<4>() {
+            *last = words;
+        }
+    } else {
+        let words: [f32; 8] = cast(low);
+        for (x, &word) in to.iter_mut().zip(&words) {
+            *x = word;
+        }
+    }
+}
+
 impl Simd for Avx2 {
     const SPLIT: bool = true;
     #[inline(always)]
@@ -712,6 +800,21 @@ impl Simd for Avx2 {
             *wide = self.avx._mm256_sub_pd(bits, anchor);
         }
         [[wide[0], wide[1]], [wide[2], wide[3]]]
+    }
+    #[inline(always)]
+    fn halves(self, a: [__m256d; 2], b: [__m256d; 2], half: usize) -> [[__m256d; 2]; 2] {
+        let f = self.avx;
+        match half {
+            4 => [[a[0], b[0]], [a[1], b[1]]],
+            2 => [
+                [f._mm256_permute2f128_pd::<0x20>(a[0], b[0]), f._mm256_permute2f128_pd::<0x20>(a[1], b[1])],
+                [f._mm256_permute2f128_pd::<0x31>(a[0], b[0]), f._mm256_permute2f128_pd::<0x31>(a[1], b[1])],
+            ],
+            _ => [
+                [f._mm256_unpacklo_pd(a[0], b[0]), f._mm256_unpacklo_pd(a[1], b[1])],
+                [f._mm256_unpackhi_pd(a[0], b[0]), f._mm256_unpackhi_pd(a[1], b[1])],
+            ],
+        }
     }
     #[inline(always)]
     fn exponent(self, v: [__m256d; 2]) -> [__m256d; 2] {
