@@ -436,6 +436,29 @@ mod single {
 mod double {
     suite!(f64, u64, 8);
 
+    #[derive(Clone, Copy)]
+    struct Halves;
+    impl Op for Halves {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let [a, b]: [[f64; LANES]; 2] = [0.0, 100.0].map(|from| core::array::from_fn(|i| from + i as f64));
+            let [va, vb] = [a, b].map(|lanes| Lanes::<f64>::load(s, &lanes));
+            for half in [4, 2, 1] {
+                let [first, second] = s.halves(va, vb, half).map(|v| stored(s, v));
+                for k in 0..LANES {
+                    let expected = if k & half == 0 { [a[k], a[k + half]] } else { [b[k - half], b[k]] };
+                    assert_eq!([first[k], second[k]], expected, "{k} by {half}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_of_two() {
+        on_every_backend(Halves);
+    }
+
     #[test]
     fn emulated_multiply_add() {
         fuse(|a, b, c| fused_f64(f64x8::new(a), f64x8::new(b), f64x8::new(c)).to_array());
