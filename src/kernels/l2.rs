@@ -1450,7 +1450,7 @@ impl<T: Norm> Op for L2Normalize<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, layout, guard, out } = self;
-        if !T::COMPENSATED && layout.inner() == 1 && layout.len() <= BLOCK {
+        if !T::COMPENSATED && layout.inner() == 1 && (1..=BLOCK).contains(&layout.len()) {
             return unit_rows(s, x, layout.len(), guard, out);
         }
         groups::<T, S, false, true>(

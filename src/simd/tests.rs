@@ -442,7 +442,8 @@ mod double {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
-            let [a, b]: [[f64; LANES]; 2] = [0.0, 100.0].map(|from| core::array::from_fn(|i| from + i as f64));
+            let [a, b]: [[f64; LANES]; 2] =
+                [0.0, 100.0].map(|from| core::array::from_fn(|i| from + i as f64));
             let [va, vb] = [a, b].map(|lanes| Lanes::<f64>::load(s, &lanes));
             for half in [4, 2, 1] {
                 let [first, second] = s.halves(va, vb, half).map(|v| stored(s, v));
