@@ -859,5 +859,11 @@ fn rows_without_elements() {
     let mut norms = [7.0f32; 6];
     l2_norm(&[], Layout::new(2, 0, 3).unwrap(), &mut norms).unwrap();
     assert_eq!(norms.map(f32::to_bits), [0; 6]);
-    l2_normalize::<f64>(&[], Layout::rows(0, 5).unwrap(), NormGuard::default(), &mut []).unwrap();
+    for layout in [Layout::rows(0, 5), Layout::rows(3, 0), Layout::new(2, 0, 3)].map(Result::unwrap) {
+        for kernels in backends() {
+            kernels.l2_normalize::<f64>(&[], layout, NormGuard::default(), &mut []).unwrap();
+            kernels.l2_normalize::<f32>(&[], layout, NormGuard::default(), &mut []).unwrap();
+            kernels.l2_normalize_in_place::<f32>(&mut [], layout, NormGuard::default()).unwrap();
+        }
+    }
 }
