@@ -767,11 +767,22 @@ impl<T: Lane, M: Map<T>> Op for Each<'_, T, M> {
             }
             done = out.len() * T::LANES;
         }
-        for from in (done..out.len()).step_by(T::LANES) {
-            let zero = T::zero();
-            let v = Vector::load_first(s, x.map_or(&out[from..], |x| &x[from..]), zero);
-            let g = Vector::load_first(s, if M::BINARY { &g[from..] } else { &[] }, zero);
-            one(&map, v, g).store_first(&mut out[from..]);
+        let zero = Vector::splat(s, T::zero());
+        let (out, out_tail) = T::registers_mut(&mut out[done..]);
+        let x = x.map(
+            #[inline(always)]
+            |x| T::registers(&x[done..]),
+        );
+        let (g, g_tail) = T::registers(if M::BINARY { &g[done..] } else { &[] });
+        for (i, out) in out.iter_mut().enumerate() {
+            let x = Vector::load(s, x.map_or(&*out, |x| &x.0[i]));
+            let g = if M::BINARY { Vector::load(s, &g[i]) } else { zero };
+            one(&map, x, g).store(out);
+        }
+        if !out_tail.is_empty() {
+            let x = Vector::load_partial(s, x.map_or(&*out_tail, |x| x.1), T::zero());
+            let g = Vector::load_partial(s, g_tail, T::zero());
+            one(&map, x, g).store_partial(out_tail);
         }
     }
 }

@@ -1306,6 +1306,7 @@ impl<T: Lane, S: Simd> Special<T, S> {
 }
 
 /// softmax of each row.
+#[derive(Clone, Copy)]
 struct Softmax<G, T> {
     argument: G,
     empty: T,
@@ -1380,7 +1381,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         r: Word<T, S>,
         settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
     ) {
-        let (s, frame, full) = (r.hi.s, head.frame, a.full());
+        let (this, s, frame, full) = (*self, r.hi.s, head.frame, a.full());
         let again = Self::recomputes(a);
         let mut j = 0;
         if (S::ROOMY || A::ACROSS) && G::PLAIN && head.tame.all {
@@ -1390,7 +1391,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                     j,
                     full,
                     #[inline(always)]
-                    |x, _| self.divide::<S, N, true>(x, None, &frame, r, settle),
+                    |x, _| this.divide::<S, N, true>(x, None, &frame, r, settle),
                 )
             } else {
                 a.replace::<S, N>(
@@ -1398,14 +1399,14 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                     j,
                     full,
                     #[inline(always)]
-                    |x, w| self.divide::<S, N, true>(x, Some(w), &frame, r, settle),
+                    |x, w| this.divide::<S, N, true>(x, Some(w), &frame, r, settle),
                 )
             };
         }
         while j < a.steps() {
             let x = a.loads_or(s, 0, j, -T::INFINITY);
             let w = if again { None } else { Some(a.stored_within(s, j)) };
-            let y = self.divide::<S, N, false>(x, w, &frame, r, settle);
+            let y = this.divide::<S, N, false>(x, w, &frame, r, settle);
             a.stores_within::<S, N>(j, y);
             j += N;
         }
@@ -1861,6 +1862,8 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
 
     #[inline(always)]
     fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): (), sums: Sums<T, S>) {
+        // A copy: what is behind a reference is looked at again for every register.
+        let temperature = self.temperature;
         let zero = Vector::splat(s, T::zero());
         let sound = T::finite::<S>(sums.1);
         let mut j = 0;
@@ -1870,7 +1873,7 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
             let [y, g]: [[_; 2]; 2] = [a.loads(s, 0, j), a.loads(s, 1, j)];
             let v = each(
                 #[inline(always)]
-                |i| T::centred(Some(y[i]), g[i], sums, self.temperature) + T::zero(),
+                |i| T::centred(Some(y[i]), g[i], sums, temperature) + T::zero(),
             );
             a.stores::<S, 2>(j, v);
             j += 2;
@@ -1878,7 +1881,7 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
         for j in j..a.steps() {
             let y = a.load(s, 0, j);
             let g = a.load(s, 1, j);
-            let v = settled(sound, T::centred(Some(y), g, sums, self.temperature));
+            let v = settled(sound, T::centred(Some(y), g, sums, temperature));
             a.store(j, y.eq(zero).select(zero, v));
         }
     }
@@ -2024,6 +2027,8 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
         (): (),
         (sums, Logs { sound, constant, near }): Self::Second<S>,
     ) {
+        // A copy: what is behind a reference is looked at again for every register.
+        let temperature = self.temperature;
         let none = Vector::splat(s, -T::INFINITY);
         let half = T::half::<S>(sums);
         let mut j = 0;
@@ -2037,9 +2042,9 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
         for j in j..a.steps() {
             let log = a.load(s, 0, j);
             let g = a.load(s, 1, j);
-            let v = T::less_share(g, &probability_of(log), sums, self.temperature);
+            let v = T::less_share(g, &probability_of(log), sums, temperature);
             // A probability of 0 takes no share, however large the sum is.
-            let mut v = log.eq(none).select(cooled(g, self.temperature), v);
+            let mut v = log.eq(none).select(cooled(g, temperature), v);
             if !T::OVERFLOWS && near.any() {
                 let [share] = Self::near_share::<S, 1>([log], [g], half);
                 v = near.select(share, v);
@@ -2108,10 +2113,12 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
 
     #[inline(always)]
     fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): (), (sums, some): Self::Second<S>) {
+        // A copy: what is behind a reference is looked at again for every register.
+        let temperature = self.temperature;
         let zero = Vector::splat(s, T::zero());
         let sound = T::finite::<S>(sums.1);
         for j in 0..a.steps() {
-            let v = T::centred(None, a.load(s, 1, j), sums, self.temperature);
+            let v = T::centred(None, a.load(s, 1, j), sums, temperature);
             // Nothing but −∞ is what a policy gives for an empty row: a constant.
             a.store(j, some.select(settled(sound, v), zero));
         }
@@ -2174,6 +2181,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         row: usize,
         head: Head<T, S>, r: Word<T, S>,
     ) {
+        // A copy: what is behind a reference is looked at again for every register.
+        let temperature = self.temperature;
         let arg = self.argument;
         let (m, special) = (head.m(), head.special(T::NAN, T::zero()));
         let Frame { k, shift, .. } = head.frame;
@@ -2195,7 +2204,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
             let u = arg.of(x, m, shift);
             let mut e = G::exp(u);
             e.z = e.z - k;
-            let v = finite.select(T::scaled_probability(&e, r, g, self.temperature), nan);
+            let v = finite.select(T::scaled_probability(&e, r, g, temperature), nan);
             let v = x.eq(Vector::splat(s, -T::INFINITY)).select(zero, v);
             let v = special.rows.select(special.value, v);
             a.store(j, v + T::zero());
