@@ -1123,7 +1123,7 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
     fn run<S: Simd>(self, s: S) {
         let InTiles { blocks, sides } = self;
         let &mut Blocks { layout, kept, inputs, ref mut out, fills, ref mut work, tiled, most } = blocks;
-        let work: &mut W = work;
+        let (out, work): (&mut [T], &mut W) = (out, work);
         let (len, inner, count, reduces) = (layout.len(), layout.inner(), layout.row_count(), out.is_empty());
         let mut row = 0;
         // The rows at hand, none at first, the first of them, and the strip that they are of.

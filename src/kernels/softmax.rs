@@ -1493,24 +1493,31 @@ fn near<T: SoftmaxElement>(len: usize) -> T {
     T::from(len).map_or(T::one(), |len| (len * T::NEAR).min(T::one()))
 }
 
-/// A row's sum of terms, `PRECISE` ones or not, without the largest and divided by it, and where that is at least 1 and `near`.
+/// A row's sum of terms without the largest, divided by it, and the lanes where that is at least 1 and [`near`].
+struct Others<T: Lane, S: Simd> {
+    quotient: [Vector<f64, S>; 2],
+    shared: Mask<T, S>,
+    right: Mask<T, S>,
+}
+
+/// Of terms that are `PRECISE`, or not.
 #[inline(always)]
 fn by_largest<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool>(
     g: G,
     Head { frame, .. }: &Head<T, S>,
     sum: T::Row<S>,
     near: T,
-) -> ([Vector<f64, S>; 2], [Mask<T, S>; 2]) {
+) -> Others<T, S> {
     let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
-    let (others, masks) = T::others(sum, max, near);
-    (T::quotient(others, max), masks)
+    let (others, [shared, right]) = T::others(sum, max, near);
+    Others { quotient: T::quotient(others, max), shared, right }
 }
 
 impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
     /// Given a sum of terms that are precise, or not.
     #[inline(always)]
     fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>, near: T) -> Self {
-        let (quotient, [shared, right]) = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
+        let Others { quotient, shared, right } = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
         Self { log: T::log1p(quotient), shared, right }
     }
 
@@ -2466,7 +2473,8 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let zero = Vector::splat(s, T::zero());
         let g = self.targets.factors(s, row, rows) + zero;
         let r = T::reciprocal(sum, T::RAISE).mul_one(g);
-        let (quotient, [shared, settled]) = by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
+        let others = by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
+        let Others { quotient, shared, right: settled } = others;
         if self.gradient {
             let x = class_logits(s, &self.losses[row..row + rows]);
             let [y] = Self::SOFTMAX.divide::<S, 1, false>(
