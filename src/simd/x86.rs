@@ -2,7 +2,7 @@
 
 use super::{Lanes, Op, Simd};
 use crate::element::Lane;
-use bytemuck::{cast, cast_slice, cast_slice_mut};
+use bytemuck::{cast, must_cast_slice, must_cast_slice_mut};
 #[cfg(target_arch = "x86")]
 use core::arch::x86::*;
 #[cfg(target_arch = "x86_64")]
@@ -580,11 +580,11 @@ impl Lanes<f64> for Avx2 {
     }
     #[inline(always)]
     fn load_partial(self, from: &[f64], fill: f64) -> Self::V {
-        cast(load_words(self, cast_slice(from), cast(Lanes::<f64>::splat(self, fill))))
+        cast(load_words(self, must_cast_slice(from), cast(Lanes::<f64>::splat(self, fill))))
     }
     #[inline(always)]
     fn store_partial(self, v: Self::V, to: &mut [f64]) {
-        store_words(self, cast(v), cast_slice_mut(to));
+        store_words(self, cast(v), must_cast_slice_mut(to));
     }
     #[inline(always)]
     fn rotate(self, v: Self::V, distance: usize) -> Self::V {
