@@ -15,9 +15,10 @@
 //!   overflow anywhere leaves an infinity or a NaN in the result, which the comparison refuses.
 
 use super::{Lanes, Op, Simd};
+use crate::math::exp::each;
 use bytemuck::cast;
 use num_traits::Float;
-use wide::{f32x16, f64x8, u32x16, u64x8};
+use wide::{f32x16, f64x8, u32x8, u32x16, u64x8};
 
 /// Runs everywhere, on the vectors that the crate was built for.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,7 @@ const FUSED: bool = cfg!(any(
 ));
 
 macro_rules! lanes {
-    ($t:ident, $v:ident, $bits:ident, $n:literal, $shift:literal, $exponent:literal, $bias:literal, $fused:ident) => {
+    ($t:ident, $v:ident, $bits:ident, $n:literal, $shift:literal, $exponent:literal, $bias:literal, $fused:ident, $lookup:ident) => {
         impl Lanes<$t> for Portable {
             type V = $v;
             type M = $v;
@@ -103,6 +104,10 @@ macro_rules! lanes {
             }
             #[inline(always)]
             fn lookup(self, table: &[$t; 8], z: $v) -> $v {
+                if FUSED {
+                    return $lookup(table, cast::<$v, $bits>(z) & $bits::splat(7));
+                }
+                // Without instructions for it, element by element.
                 let z = z.to_array();
                 $v::new(core::array::from_fn(
                     #[inline(always)]
@@ -140,8 +145,8 @@ macro_rules! lanes {
         }
     };
 }
-lanes!(f32, f32x16, u32x16, 16, 20, 0xff80_0000, 0x3f80_0000, fused_f32);
-lanes!(f64, f64x8, u64x8, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000, fused_f64);
+lanes!(f32, f32x16, u32x16, 16, 20, 0xff80_0000, 0x3f80_0000, fused_f32, lookup_f32);
+lanes!(f64, f64x8, u64x8, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000, fused_f64, lookup_f64);
 
 impl Simd for Portable {
     const LEAN: bool = !FUSED;
@@ -179,6 +184,35 @@ impl Simd for Portable {
             |i| if i < 8 { a[i] as f32 } else { b[i - 8] as f32 },
         ))
     }
+}
+
+/// The entries of a table, given their indices.
+#[inline(always)]
+fn lookup_f32(table: &[f32; 8], indices: u32x16) -> f32x16 {
+    let table: u32x8 = cast(*table);
+    let [low, high]: [u32x8; 2] = cast(indices);
+    cast([table.shuffle(low), table.shuffle(high)])
+}
+
+/// The same in halves, since more machines can look those up.
+#[inline(always)]
+fn lookup_f64(table: &[f64; 8], indices: u64x8) -> f64x8 {
+    let words: [[u32; 2]; 8] = cast(*table);
+    let [even, odd]: [u32x8; 2] = each(
+        #[inline(always)]
+        |half| {
+            u32x8::new(each(
+                #[inline(always)]
+                |i| words[i][half],
+            ))
+        },
+    );
+    let indices: [u32x8; 2] = cast(indices | (indices << 32));
+    let upper: u32x8 = cast([0xffff_ffff_0000_0000_u64; 4]);
+    cast(each::<_, 2>(
+        #[inline(always)]
+        |i| upper.select(odd.shuffle(indices[i]), even.shuffle(indices[i])),
+    ))
 }
 
 /// a·b + c, rounded once; out of line, since it is long and in every polynomial.
