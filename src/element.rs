@@ -47,6 +47,8 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
 
     /// All lanes `x`, in memory.
     fn array(x: Self) -> Self::Array;
+    /// The last bits of the pattern.
+    fn low_bits(self) -> u32;
     /// The slice as whole registers and a tail.
     fn registers(slice: &[Self]) -> (&[Self::Array], &[Self]);
     /// The slice as whole registers and a tail.
@@ -107,6 +109,10 @@ macro_rules! lane {
             const LDEXP_FLOOR: Self = $floor;
             const PART: Self = $part;
 
+            #[inline(always)]
+            fn low_bits(self) -> u32 {
+                self.to_bits() as u32
+            }
             #[inline(always)]
             fn array(x: Self) -> Self::Array {
                 [x; $lanes]

@@ -81,7 +81,7 @@ pub(crate) trait Access<T: Lane> {
         }
     }
     /// Gives `f` registers j, j + 1, … `end` − 1 of the first input, full ones, M at a time as long as there are as many,
-    /// and returns the next j.
+    /// and returns the next j. With `ahead` the row that comes next is read along, where rows are long.
     ///
     /// One loop without a branch: the compiler moves what does not depend on it behind any that there is. Without such
     /// a loop, no register.
@@ -91,6 +91,7 @@ pub(crate) trait Access<T: Lane> {
         _: S,
         j: usize,
         _: usize,
+        _: bool,
         _: impl FnMut([Vector<T, S>; M]),
     ) -> usize {
         j
@@ -102,6 +103,7 @@ pub(crate) trait Access<T: Lane> {
         _: S,
         j: usize,
         _: usize,
+        _: bool,
         _: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
         j
@@ -144,17 +146,40 @@ fn all_stored<T: Lane, S: Simd, const M: usize>(to: &mut [T::Array; M], v: [Vect
     }
 }
 
+/// Reads something of each line of the cache, for that to be there when it is needed; the result must be used.
+#[inline(always)]
+fn touch<T: Lane, const M: usize>(registers: &[T::Array; M]) -> u32 {
+    let mut all = 0;
+    for register in registers {
+        all |= T::low_bits(register.as_ref()[0]);
+    }
+    all
+}
+
 /// [`Access::visit`] where registers lie next to each other, from register j on.
 #[inline(always)]
 fn visited<T: Lane, S: Simd, const M: usize>(
     s: S,
     x: &[T::Array],
+    ahead: Option<&[T::Array]>,
     j: usize,
     mut f: impl FnMut([Vector<T, S>; M]),
 ) -> usize {
     let (x, _) = x.as_chunks::<M>();
-    for x in x {
-        f(all_loaded(s, x));
+    match ahead {
+        None => {
+            for x in x {
+                f(all_loaded(s, x));
+            }
+        }
+        Some(ahead) => {
+            let mut touched = 0;
+            for (x, ahead) in x.iter().zip(ahead.as_chunks().0) {
+                touched |= touch::<T, M>(ahead);
+                f(all_loaded(s, x));
+            }
+            core::hint::black_box(touched);
+        }
     }
     j + x.len() * M
 }
@@ -165,22 +190,31 @@ fn replaced<T: Lane, S: Simd, const M: usize>(
     s: S,
     x: Option<&[T::Array]>,
     out: &mut [T::Array],
+    ahead: Option<&[T::Array]>,
     j: usize,
     mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
 ) -> usize {
     let (out, _) = out.as_chunks_mut::<M>();
     let next = j + out.len() * M;
-    match x {
-        None => {
+    match (x, ahead) {
+        (None, _) => {
             for out in out {
                 let x = all_loaded(s, out);
                 all_stored(out, f(x, x));
             }
         }
-        Some(x) => {
+        (Some(x), None) => {
             for (x, out) in x.as_chunks::<M>().0.iter().zip(out) {
                 all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
             }
+        }
+        (Some(x), Some(ahead)) => {
+            let mut touched = 0;
+            for ((x, out), ahead) in x.as_chunks::<M>().0.iter().zip(out).zip(ahead.as_chunks().0) {
+                touched |= touch::<T, M>(ahead);
+                all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
+            }
+            core::hint::black_box(touched);
         }
     }
     next
@@ -483,6 +517,8 @@ pub(crate) struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
     out_tail: &'a mut T::Array,
     steps: usize,
     full: usize,
+    /// The row that comes next, where rows are long.
+    ahead: &'a [T::Array],
 }
 
 impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N, IN_PLACE> {
@@ -527,9 +563,12 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         s: S,
         j: usize,
         end: usize,
+        ahead: bool,
         f: impl FnMut([Vector<T, S>; M]),
     ) -> usize {
-        visited(s, &(if IN_PLACE { &*self.out } else { self.inputs[0] })[j..end], j, f)
+        let x = &(if IN_PLACE { &*self.out } else { self.inputs[0] })[j..end];
+        let ahead = if ahead { Some(self.ahead.get(j..end).unwrap_or(x)) } else { None };
+        visited(s, x, ahead, j, f)
     }
     #[inline(always)]
     fn replace<S: Simd, const M: usize>(
@@ -537,10 +576,15 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         s: S,
         j: usize,
         end: usize,
+        ahead: bool,
         f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
-        let x = if IN_PLACE { None } else { Some(&self.inputs[0][j..end]) };
-        replaced(s, x, &mut self.out[j..end], j, f)
+        if IN_PLACE {
+            return replaced(s, None, &mut self.out[j..end], None, j, f);
+        }
+        let x = &self.inputs[0][j..end];
+        let ahead = if ahead { Some(self.ahead.get(j..end).unwrap_or(x)) } else { None };
+        replaced(s, Some(x), &mut self.out[j..end], ahead, j, f)
     }
     #[inline(always)]
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
@@ -634,11 +678,12 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
         s: S,
         mut j: usize,
         end: usize,
+        _: bool,
         mut f: impl FnMut([Vector<T, S>; M]),
     ) -> usize {
         if self.stride == T::LANES {
             let x = if IN_PLACE { &*self.out } else { self.inputs[0] };
-            return visited(s, &T::registers(x).0[j..end], j, f);
+            return visited(s, &T::registers(x).0[j..end], None, j, f);
         }
         while j + M <= end {
             f(self.loads(s, 0, j));
@@ -652,11 +697,12 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
         s: S,
         mut j: usize,
         end: usize,
+        _: bool,
         mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
         if self.stride == T::LANES {
             let x = if IN_PLACE { None } else { Some(&T::registers(self.inputs[0]).0[j..end]) };
-            return replaced(s, x, &mut T::registers_mut(self.out).0[j..end], j, f);
+            return replaced(s, x, &mut T::registers_mut(self.out).0[j..end], None, j, f);
         }
         while j + M <= end {
             let v = f(self.loads(s, 0, j), self.all_stored(s, j));
@@ -880,11 +926,12 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
         }
     }
 
-    /// Lets `pass` have row i.
+    /// Lets `pass` have row i, and read `ahead` in the next one.
     #[inline(always)]
     fn with<const IN_PLACE: bool, R>(
         &mut self,
         i: usize,
+        ahead: bool,
         pass: impl FnOnce(&mut Along<'_, T, N, IN_PLACE>) -> R,
     ) -> R {
         let part = self.part(i);
@@ -893,10 +940,12 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
             |n| if IN_PLACE { &[][..] } else { T::registers(&self.inputs[n][part.clone()]).0 },
         );
         let (steps, full) = (part.len().div_ceil(T::LANES), part.len() / T::LANES);
+        let next = if ahead && !IN_PLACE { self.inputs[0].get(part.end..part.end + self.len) } else { None };
+        let (ahead, _) = T::registers(next.unwrap_or_default());
         let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
         let (out, _) = T::registers_mut(out);
         let Tail { inputs: tails, out: out_tail } = &mut self.tails[self.side][i];
-        pass(&mut Along { inputs, out, tails, out_tail, steps, full })
+        pass(&mut Along { inputs, out, tails, out_tail, steps, full, ahead })
     }
 
     /// Writes what row i has beyond its last register.
@@ -936,7 +985,7 @@ pub(crate) fn along<T: Lane, S: Simd, R, const IN_PLACE: bool>(
     let tails = [&mut [][..], &mut tails[..]];
     let mut rows = Rows { len, kept: Kept::All, inputs: [x], out, row: 0, tails, side: 1 };
     rows.stage::<S, IN_PLACE>(s, 0, [fill.value()]);
-    let result = rows.with(0, pass);
+    let result = rows.with(0, false, pass);
     rows.unstage(s, 0);
     result
 }
@@ -1011,6 +1060,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             for i in 0..batch {
                 let second = rows.with::<IN_PLACE, _>(
                     i,
+                    W::BETWEEN && most == 1,
                     #[inline(always)]
                     |a| work.second(s, a, row + i, Each::row(s, &opens, i)),
                 );
@@ -1024,6 +1074,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
                 rows.stage::<S, IN_PLACE>(s, i, fills);
                 let first = rows.with::<IN_PLACE, _>(
                     i,
+                    false,
                     #[inline(always)]
                     |a| work.first(s, a, row + batch + i),
                 );
@@ -1039,6 +1090,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             for i in 0..batch {
                 rows.with::<IN_PLACE, _>(
                     i,
+                    false,
                     #[inline(always)]
                     |a| work.third(s, a, row + i, Each::row(s, &opens, i), Each::row(s, &thirds, i)),
                 );

@@ -179,6 +179,10 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     /// softmax is computed at two to this power, where no part of it is subnormal, and rounded once more by the
     /// multiplication that brings it down.
     const RAISE: Self;
+    /// The pattern that, added, divides by two to that power.
+    const LOWER: Self;
+    /// How far below the maximum the elements of a tame row reach: no softmax of it is subnormal.
+    const TAME: Self;
     /// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
     const CACHED: usize = 8192;
     /// Below this |maximum| two words hold logsumexp finely enough to be subtracted.
@@ -328,6 +332,8 @@ impl SoftmaxElement for f32 {
     const CLIP: Self = 320.0;
     const NEAR_CLIP: Self = 110.0;
     const RAISE: Self = 114.0;
+    const LOWER: Self = Self::from_bits((114_u32 << 23).wrapping_neg());
+    const TAME: Self = 60.0;
     const MODERATE: Self = 65_536.0;
     const TINY: Self = -900.0;
     const NEAR: Self = power(-15) as f32;
@@ -534,6 +540,8 @@ impl SoftmaxElement for f64 {
     const CLIP: Self = 2400.0;
     const NEAR_CLIP: Self = 800.0;
     const RAISE: Self = 512.0;
+    const LOWER: Self = Self::from_bits((512_u64 << 52).wrapping_neg());
+    const TAME: Self = 600.0;
     const MODERATE: Self = 65_536.0;
     const TINY: Self = -200.0;
     const NEAR: Self = power(-32);
@@ -751,6 +759,7 @@ fn extremes_by<T: SoftmaxElement, S: Simd, A: Access<T>, const N: usize>(s: S, a
         s,
         0,
         a.full(),
+        false,
         #[inline(always)]
         |x| {
             for i in 0..N {
@@ -800,6 +809,7 @@ fn second_largest<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vect
         s,
         0,
         a.full(),
+        false,
         #[inline(always)]
         |x| {
             for x in x {
@@ -1098,6 +1108,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                         s,
                         j,
                         full,
+                        true,
                         #[inline(always)]
                         |x, _| rests(self.add::<N, true>(x, &mut sums, false)),
                     );
@@ -1106,6 +1117,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                         s,
                         j,
                         full,
+                        true,
                         #[inline(always)]
                         |x| {
                             self.add::<N, true>(x, &mut sums, false);
@@ -1116,6 +1128,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                         s,
                         j,
                         full,
+                        true,
                         #[inline(always)]
                         |x| {
                             self.add::<N, true>(x, &mut sums, true);
@@ -1128,6 +1141,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                     s,
                     j,
                     end.min(a.full()),
+                    false,
                     #[inline(always)]
                     |x| {
                         self.add::<N, false>(x, &mut sums, false);
@@ -1261,7 +1275,7 @@ impl<T: SoftmaxElement, S: Simd> Head<T, S> {
         let zero = Vector::splat(top.s, T::zero());
         let frame = Frame::new(g, is_finite(top).select(top, zero));
         let tame = if G::PLAIN {
-            Tame::of(!(least.lt(frame.floor) | !frame.shift.eq(zero)))
+            Tame::of(!(least.lt(frame.m - T::TAME) | !frame.shift.eq(zero)))
         } else {
             Tame::blank(top.s)
         };
@@ -1344,14 +1358,18 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                 )
             }
         };
-        let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
+        let [down, lower] = [Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor(), Vector::splat(s, T::LOWER)];
         each(
             #[inline(always)]
             |i| {
+                let y = probability(terms[i].t, terms[i].w, r);
+                if TAME {
+                    // For integers there are more units than for one more multiplication.
+                    return settle(y.add_bits(lower), x[i]);
+                }
                 // What is cut off becomes 0 here, for underflow takes a hundred cycles.
                 let zero = Vector::splat(s, T::zero());
-                let down = if TAME { down } else { self.argument.is_cut(u[i], frame).select(zero, down) };
-                settle(probability(terms[i].t, terms[i].w, r) * down, x[i])
+                settle(y * self.argument.is_cut(u[i], frame).select(zero, down), x[i])
             },
         )
     }
@@ -1390,6 +1408,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                     s,
                     j,
                     full,
+                    false,
                     #[inline(always)]
                     |x, _| this.divide::<S, N, true>(x, None, &frame, r, settle),
                 )
@@ -1398,6 +1417,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                     s,
                     j,
                     full,
+                    false,
                     #[inline(always)]
                     |x, w| this.divide::<S, N, true>(x, Some(w), &frame, r, settle),
                 )
@@ -1658,6 +1678,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
                 s,
                 j,
                 a.full(),
+                false,
                 #[inline(always)]
                 |x, _| {
                     each(
@@ -1678,6 +1699,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
                 s,
                 j,
                 a.full(),
+                false,
                 #[inline(always)]
                 |x, _| {
                     each(
