@@ -1234,14 +1234,17 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
                     open,
                     third,
                 );
-                if tiled {
+                let whole = strip.all.rows <= T::LANES;
+                if tiled && !whole {
                     let tile = Block { start: part * len * T::LANES, inner: T::LANES, ..block };
                     work.finish(s, first_row, T::flat_mut(side.out), tile);
-                } else {
-                    work.finish(s, first_row, out, block);
                 }
                 if !reduces && (new || next.rows == 0) {
                     side.scatter(s, strip.all, out);
+                }
+                // Where it can, after the copy, which would wait for single elements.
+                if !tiled || whole {
+                    work.finish(s, first_row, out, block);
                 }
             }
             if next.rows == 0 {
