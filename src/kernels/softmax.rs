@@ -1481,17 +1481,24 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
         if special.decides(a) {
             return;
         }
-        let special = (!A::ACROSS && special.rows.any()).then_some(special);
-        self.divide_all(
-            a,
-            head,
-            r,
-            #[inline(always)]
-            |y, _| match special {
-                Some(special) => special.rows.select(special.value, y),
-                None => y,
-            },
-        );
+        if !A::ACROSS && special.rows.any() {
+            // Rare, and its own loop.
+            self.divide_by::<S, A, 1>(
+                a,
+                head,
+                r,
+                #[inline(always)]
+                |y, _| special.rows.select(special.value, y),
+            );
+        } else {
+            self.divide_all(
+                a,
+                head,
+                r,
+                #[inline(always)]
+                |y, _| y,
+            );
+        }
     }
 }
 
