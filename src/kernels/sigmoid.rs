@@ -807,16 +807,14 @@ fn block<T: Lane, S: Simd, M: Map<T>>(
     let zero = Vector::splat(s, T::zero());
     let x = from.unwrap_or(out);
     let mut plain = zero.eq(zero);
-    for (i, x) in x.iter().enumerate() {
-        let g = if M::BINARY { Vector::load(s, &g[i]) } else { zero };
-        plain = plain & map.plain(Vector::load(s, x), g);
+    for (i, ((x, a), b)) in x.iter().zip(&mut a.0).zip(&mut b.0).enumerate() {
+        let x = Vector::load(s, x);
+        plain = plain & map.plain(x, if M::BINARY { Vector::load(s, &g[i]) } else { zero });
+        let [first, second] = map.first(x);
+        first.store(a);
+        second.store(b);
     }
     if !(!plain).any() {
-        for ((x, a), b) in x.iter().zip(&mut a.0).zip(&mut b.0) {
-            let [first, second] = map.first(Vector::load(s, x));
-            first.store(a);
-            second.store(b);
-        }
         for (i, ((out, a), b)) in out.iter_mut().zip(&a.0).zip(&b.0).enumerate() {
             let g = if M::BINARY { Vector::load(s, &g[i]) } else { zero };
             map.second([Vector::load(s, a), Vector::load(s, b)], g).store(out);
