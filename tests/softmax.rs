@@ -201,6 +201,7 @@ macro_rules! for_both {
 }
 for_both! {
     backends_at_every_length;
+    rows_of_every_reach;
     every_axis_is_a_copied_row;
     specials_in_every_position;
     options_that_change_nothing;
@@ -256,6 +257,37 @@ fn backends_at_every_length<T: Real>() {
     // Rows across the blocks in which sums are flushed and merged.
     for len in [2047 * 16 + 5, 65_536 + 77] {
         on_all(&Case::<T>::random(&mut random, row(len)), row(len), &SoftmaxOptions::new(), &len);
+    }
+    // Rows that are so long that the next one is read along, of one length or not.
+    let layout = Layout::rows(3, 8_200 + 7).unwrap();
+    let mut case = Case::<T>::random(&mut random, layout);
+    case.x = random.normal(layout.elements(), 1.0);
+    on_all(&case, layout, &SoftmaxOptions::new(), &"long rows");
+    for valid in [[8_207, 90, 8_000], [0, 8_207, 8_199]] {
+        on_all(&case, layout, &SoftmaxOptions::new().lengths(&valid), &valid);
+    }
+}
+
+/// Rows whose least result is a normal number and rows where it is not take different loops.
+fn rows_of_every_reach<T: Real>() {
+    let mut random = Random(31);
+    let least = -f64::from(T::MIN) * core::f64::consts::LN_2;
+    let fixed = if T::DIGITS == 24 { [60.0, 110.0] } else { [600.0, 800.0] };
+    for border in [fixed[0], fixed[1], least] {
+        for beyond in [-6.0, -0.1, 0.1, 6.0, 20.0] {
+            let reach = border + beyond;
+            for (outer, len, inner) in [(1, 70, 1), (17, 70, 1), (2, 70, 33), (2, 1_003, 1)] {
+                let layout = Layout::new(outer, len, inner).unwrap();
+                let mut case = Case::<T>::random(&mut random, layout);
+                case.x = (0..outer * len * inner).map(|_| T::of(3.0 - reach * random.unit())).collect();
+                for row in 0..outer * inner {
+                    let places = places(layout, row);
+                    case.x[places[row % len]] = T::of(3.0);
+                    case.x[places[(row + 5) % len]] = T::of(3.0 - reach);
+                }
+                on_all(&case, layout, &SoftmaxOptions::new(), &(reach, len, inner));
+            }
+        }
     }
 }
 
