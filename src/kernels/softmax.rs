@@ -179,10 +179,6 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     /// softmax is computed at two to this power, where no part of it is subnormal, and rounded once more by the
     /// multiplication that brings it down.
     const RAISE: Self;
-    /// The pattern that, added, divides by two to that power.
-    const LOWER: Self;
-    /// How far below the maximum the elements of a tame row reach: no softmax of it is subnormal.
-    const TAME: Self;
     /// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
     const CACHED: usize = 8192;
     /// Below this |maximum| two words hold logsumexp finely enough to be subtracted.
@@ -332,8 +328,6 @@ impl SoftmaxElement for f32 {
     const CLIP: Self = 320.0;
     const NEAR_CLIP: Self = 110.0;
     const RAISE: Self = 114.0;
-    const LOWER: Self = Self::from_bits((114_u32 << 23).wrapping_neg());
-    const TAME: Self = 60.0;
     const MODERATE: Self = 65_536.0;
     const TINY: Self = -900.0;
     const NEAR: Self = power(-15) as f32;
@@ -540,8 +534,6 @@ impl SoftmaxElement for f64 {
     const CLIP: Self = 2400.0;
     const NEAR_CLIP: Self = 800.0;
     const RAISE: Self = 512.0;
-    const LOWER: Self = Self::from_bits((512_u64 << 52).wrapping_neg());
-    const TAME: Self = 600.0;
     const MODERATE: Self = 65_536.0;
     const TINY: Self = -200.0;
     const NEAR: Self = power(-32);
@@ -1275,7 +1267,7 @@ impl<T: SoftmaxElement, S: Simd> Head<T, S> {
         let zero = Vector::splat(top.s, T::zero());
         let frame = Frame::new(g, is_finite(top).select(top, zero));
         let tame = if G::PLAIN {
-            Tame::of(!(least.lt(frame.m - T::TAME) | !frame.shift.eq(zero)))
+            Tame::of(!(least.lt(frame.floor) | !frame.shift.eq(zero)))
         } else {
             Tame::blank(top.s)
         };
@@ -1358,18 +1350,14 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
                 )
             }
         };
-        let [down, lower] = [Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor(), Vector::splat(s, T::LOWER)];
+        let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
         each(
             #[inline(always)]
             |i| {
-                let y = probability(terms[i].t, terms[i].w, r);
-                if TAME {
-                    // For integers there are more units than for one more multiplication.
-                    return settle(y.add_bits(lower), x[i]);
-                }
                 // What is cut off becomes 0 here, for underflow takes a hundred cycles.
                 let zero = Vector::splat(s, T::zero());
-                settle(y * self.argument.is_cut(u[i], frame).select(zero, down), x[i])
+                let down = if TAME { down } else { self.argument.is_cut(u[i], frame).select(zero, down) };
+                settle(probability(terms[i].t, terms[i].w, r) * down, x[i])
             },
         )
     }
