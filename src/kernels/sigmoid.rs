@@ -793,8 +793,8 @@ fn one<T: Lane, S: Simd, M: Map<T>>(map: &M, x: Vector<T, S>, g: Vector<T, S>) -
     if M::SPLIT && !(!map.plain(x, g)).any() { map.second(map.first(x), g) } else { map.at(x, g) }
 }
 
-/// Up to [`BLOCK`] registers. In two loops, if it can be: the chain of operations of a register is longer
-/// than what a processor looks ahead, half of it is not.
+/// Up to [`BLOCK`] registers. In two loops, if it can be, which the first finds out: the chain of operations of a register
+/// is longer than what a processor looks ahead, half of it is not.
 #[inline(always)]
 fn block<T: Lane, S: Simd, M: Map<T>>(
     s: S,

@@ -194,7 +194,7 @@ fn lookup_f32(table: &[f32; 8], indices: u32x16) -> f32x16 {
     cast([table.shuffle(low), table.shuffle(high)])
 }
 
-/// The same in halves, since more machines can look those up.
+/// The same in halves, for which more machines have an instruction.
 #[inline(always)]
 fn lookup_f64(table: &[f64; 8], indices: u64x8) -> f64x8 {
     let words: [[u32; 2]; 8] = cast(*table);
@@ -208,10 +208,10 @@ fn lookup_f64(table: &[f64; 8], indices: u64x8) -> f64x8 {
         },
     );
     let indices: [u32x8; 2] = cast(indices | (indices << 32));
-    let upper: u32x8 = cast([0xffff_ffff_0000_0000_u64; 4]);
+    let second: u32x8 = cast([[0, u32::MAX]; 4]);
     cast(each::<_, 2>(
         #[inline(always)]
-        |i| upper.select(odd.shuffle(indices[i]), even.shuffle(indices[i])),
+        |i| second.select(odd.shuffle(indices[i]), even.shuffle(indices[i])),
     ))
 }
 
