@@ -1035,14 +1035,51 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         work.finish(s, row, out, Block { start: 0, inner, len, rows: 1 });
         return;
     }
-    if inner == 1
-        && !matches!(kept, Kept::Mask(_))
-        && !(len <= if S::ROOMY && W::BETWEEN { MODERATE } else { SHORT } && kept == Kept::All && count > 1)
-    {
+    // The last rows, so many, are taken one after the other.
+    let along = if inner > 1 || matches!(kept, Kept::Mask(_)) {
+        0
+    } else if kept == Kept::All && count > 1 && len <= if S::ROOMY && W::BETWEEN { MODERATE } else { SHORT } {
+        // A few rows take as long side by side as would fill the lanes. Behind others those of less than a register stay
+        // side by side, since writing one touches the next.
+        let rest = count % T::LANES;
+        let few = if W::BETWEEN { (len / 8).min(T::LANES / 2) } else { T::LANES / 4 };
+        if rest <= few && (len >= T::LANES || !W::BETWEEN && rest == count) { rest } else { 0 }
+    } else {
+        count
+    };
+    if along < count {
+        let tiled = kept == Kept::All && len > 0 && len <= MODERATE;
+        let wide = tiled && inner > T::LANES && layout.elements() >= MANY;
+        let most = if wide { WIDE / len * T::LANES } else { T::LANES };
+        let blocks = Blocks::<T, W, N, IN_PLACE> {
+            layout,
+            count: count - along,
+            kept,
+            inputs,
+            out: &mut *out,
+            fills,
+            work: &mut *work,
+            tiled,
+            most,
+        };
+        if wide {
+            blocks.with_tiles::<S, WIDE>(s);
+        } else if tiled && len <= TINY {
+            blocks.with_tiles::<S, TINY>(s);
+        } else if tiled && len <= SHORT {
+            blocks.with_tiles::<S, SHORT>(s);
+        } else if tiled {
+            blocks.with_tiles::<S, MODERATE>(s);
+        } else {
+            s.apart(&mut InTiles { blocks, sides: [Tiles::none(), Tiles::none()] });
+        }
+    }
+    if along > 0 {
+        row = count - along;
         let empty = Tail::empty();
         // Only as much as is needed is cleared.
         let (mut one, mut all);
-        let tails = if count == 1 {
+        let tails = if along == 1 {
             one = [empty];
             [&mut [][..], &mut one[..]]
         } else {
@@ -1112,28 +1149,14 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         if let (Kept::Lengths(_), false) = (kept, reduces) {
             kept.clear(layout, out, T::zero());
         }
-        return;
-    }
-    let tiled = kept == Kept::All && len > 0 && len <= MODERATE;
-    let wide = tiled && inner > T::LANES && layout.elements() >= MANY;
-    let most = if wide { WIDE / len * T::LANES } else { T::LANES };
-    let blocks = Blocks::<T, W, N, IN_PLACE> { layout, kept, inputs, out, fills, work, tiled, most };
-    if wide {
-        blocks.with_tiles::<S, WIDE>(s);
-    } else if tiled && len <= TINY {
-        blocks.with_tiles::<S, TINY>(s);
-    } else if tiled && len <= SHORT {
-        blocks.with_tiles::<S, SHORT>(s);
-    } else if tiled {
-        blocks.with_tiles::<S, MODERATE>(s);
-    } else {
-        s.apart(&mut InTiles { blocks, sides: [Tiles::none(), Tiles::none()] });
     }
 }
 
 /// Rows side by side, `LANES` at a time.
 struct Blocks<'a, 'b, T: Lane, W, const N: usize, const IN_PLACE: bool> {
     layout: Layout,
+    /// The number of rows, the first ones.
+    count: usize,
     kept: Kept<'a>,
     inputs: [&'a [T]; N],
     out: &'a mut [T],
@@ -1148,7 +1171,7 @@ impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '
     /// Runs the work on copies. Out of line, for the pages of a large stack cost something wherever a function has one.
     #[inline(never)]
     fn with_tiles<S: Simd, const LEN: usize>(self, s: S) {
-        let (count, inner) = (self.layout.row_count(), self.layout.inner());
+        let (count, inner) = (self.count, self.layout.inner());
         // Only as much as is needed is cleared.
         let mut one = TileArrays::<T, N, LEN>::zero();
         let mut other;
@@ -1174,9 +1197,10 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let InTiles { blocks, sides } = self;
-        let &mut Blocks { layout, kept, inputs, ref mut out, fills, ref mut work, tiled, most } = blocks;
+        let &mut Blocks { layout, count, kept, inputs, ref mut out, fills, ref mut work, tiled, most } =
+            blocks;
         let (out, work): (&mut [T], &mut W) = (out, work);
-        let (len, inner, count, reduces) = (layout.len(), layout.inner(), layout.row_count(), out.is_empty());
+        let (len, inner, reduces) = (layout.len(), layout.inner(), out.is_empty());
         let mut row = 0;
         // The rows at hand, none at first, the first of them, and the strip that they are of.
         let (mut block, mut first_row) = (Block { start: 0, inner, len, rows: 0 }, 0);
@@ -1383,8 +1407,8 @@ impl Block {
     #[inline(always)]
     fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], tile: &mut [T::Array]) {
         let x = &x[self.start..];
-        if self.is_square::<T, S>() {
-            s.apart(ToTile { x, tile: &mut tile[..self.len] });
+        if self.is_square::<S>() {
+            s.apart(ToTile { rows: self.rows, x, tile: &mut tile[..self.len] });
         } else {
             self.copy_in(x, tile);
         }
@@ -1394,17 +1418,17 @@ impl Block {
     #[inline(always)]
     fn scatter<T: Lane, S: Simd>(self, s: S, tile: &[T::Array], out: &mut [T]) {
         let out = &mut out[self.start..];
-        if self.is_square::<T, S>() {
+        if self.is_square::<S>() {
             s.apart(FromTile { rows: self.rows, tile: &tile[..self.len], out });
         } else {
             self.copy_out(tile, out);
         }
     }
 
-    /// Whether registers are transposed: no row is missing, or all are so short that they are copied.
+    /// Whether registers are transposed.
     #[inline(always)]
-    fn is_square<T: Lane, S: Simd>(self) -> bool {
-        S::ROOMY && self.inner == 1 && (self.rows == T::LANES || self.len < T::LANES)
+    fn is_square<S: Simd>(self) -> bool {
+        S::ROOMY && self.inner == 1
     }
 
     #[inline(never)]
@@ -1454,6 +1478,7 @@ impl Block {
 
 /// Contiguous rows into a tile, in squares of registers.
 struct ToTile<'a, T: Lane> {
+    rows: usize,
     x: &'a [T],
     tile: &'a mut [T::Array],
 }
@@ -1462,7 +1487,7 @@ impl<T: Lane> Op for ToTile<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, tile } = self;
+        let Self { rows, x, tile } = self;
         let len = tile.len();
         if len < T::LANES {
             // What a row's register has of the next rows is not stored; behind the last row there is nothing.
@@ -1478,10 +1503,10 @@ impl<T: Lane> Op for ToTile<'_, T> {
         // The last register reaches to the end of the row.
         let last = len.saturating_sub(T::LANES);
         let reach = last + T::LANES;
-        // Of one length, so that one check does for all.
+        // Of one length, so that one check does for all; the last row again for those that are missing.
         let from: [&[T]; MOST_ROWS] = each(
             #[inline(always)]
-            |r| &x[r % T::LANES * len..][..reach],
+            |r| &x[(r % T::LANES).min(rows - 1) * len..][..reach],
         );
         let mut first = 0;
         loop {
@@ -1536,7 +1561,9 @@ impl<T: Lane> Op for FromTile<'_, T> {
                 |i| Vector::load(s, &from[i % T::LANES]),
             ));
             for (r, row) in square.into_iter().enumerate().take(T::LANES) {
-                row.store(register_mut(out, r * len + first));
+                if r < rows {
+                    row.store(register_mut(out, r * len + first));
+                }
             }
             if first == last {
                 break;

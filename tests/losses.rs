@@ -413,7 +413,7 @@ fn short_rows_and_sure_ones_have_gradients() {
     }
 }
 
-/// Rows of every kind, along another axis and many at a time, against each row alone.
+/// Rows of every kind, along any axis and many at a time, against each row alone.
 fn rows_are_rows_alone<T: Element>(outer: usize, len: usize, inner: usize) {
     let layout = Layout::new(outer, len, inner).unwrap();
     let (one, rows) = (Layout::rows(1, len).unwrap(), layout.row_count());
@@ -474,8 +474,20 @@ fn rows_are_rows_alone<T: Element>(outer: usize, len: usize, inner: usize) {
 }
 
 #[test]
-fn cross_entropy_of_rows_of_another_axis_is_that_of_each_alone() {
-    for (outer, len, inner) in [(2, 60, 300), (40, 10, 1), (3, 40, 1), (2, 150, 1), (1, 1, 5), (2, 9, 24)] {
+fn cross_entropy_of_many_rows_is_that_of_each_alone() {
+    for (outer, len, inner) in [
+        (2, 60, 300),
+        (40, 10, 1),
+        (3, 40, 1),
+        (2, 150, 1),
+        (1, 1, 5),
+        (2, 9, 24),
+        // Whole registers of rows, and some more.
+        (17, 33, 1),
+        (24, 128, 1),
+        (31, 40, 1),
+        (18, 17, 1),
+    ] {
         rows_are_rows_alone::<f32>(outer, len, inner);
         rows_are_rows_alone::<f64>(outer, len, inner);
     }

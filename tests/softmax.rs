@@ -201,6 +201,7 @@ macro_rules! for_both {
 }
 for_both! {
     backends_at_every_length;
+    any_number_of_rows;
     rows_of_every_reach;
     every_axis_is_a_copied_row;
     specials_in_every_position;
@@ -265,6 +266,18 @@ fn backends_at_every_length<T: Real>() {
     on_all(&case, layout, &SoftmaxOptions::new(), &"long rows");
     for valid in [[8_207, 90, 8_000], [0, 8_207, 8_199]] {
         on_all(&case, layout, &SoftmaxOptions::new().lengths(&valid), &valid);
+    }
+}
+
+/// However many rows there are beside whole registers of them: the scalar backend takes each alone.
+fn any_number_of_rows<T: Real>() {
+    let mut random = Random(17);
+    for len in [1, 7, 8, 15, 16, 17, 31, 32, 33, 50, 100, 128, 129] {
+        for rows in (1..=18).chain([23, 24, 25, 31, 32, 33, 40, 41]) {
+            let layout = Layout::rows(rows, len).unwrap();
+            let case = Case::<T>::random(&mut random, layout);
+            on_all(&case, layout, &SoftmaxOptions::new(), &(rows, len));
+        }
     }
 }
 

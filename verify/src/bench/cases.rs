@@ -217,10 +217,12 @@ const fn shape(name: &'static str, outer: usize, len: usize, inner: usize) -> Sh
     Shape { name, extents: [outer, len, inner] }
 }
 
-/// Tiny and short rows, cached rows, long rows, one that no cache holds, a middle axis, axis 0.
-const SHAPES: [Shape; 10] = [
+/// Tiny rows, short ones, a batch that fills no register's lanes, cached rows, long rows, one that no cache holds, a middle
+/// axis, axis 0.
+const SHAPES: [Shape; 11] = [
     shape("1x8", 1, 8, 1),
     shape("16x10", 16, 10, 1),
+    shape("17x100", 17, 100, 1),
     shape("64x1000", 64, 1000, 1),
     shape("256x128", 256, 128, 1),
     shape("4096x64", 4096, 64, 1),
