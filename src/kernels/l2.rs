@@ -502,6 +502,26 @@ fn add_register<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
     }
 }
 
+/// The same for what there is of the first `rest` elements in register `k`; whether there is anything.
+#[inline(always)]
+fn add_some<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
+    s: S,
+    ways: &mut [Sum<S>; WAYS / ROWS],
+    k: usize,
+    [a, b]: [&[T]; 2],
+    rest: usize,
+    by: Factors<Vector<f64, S>>,
+) -> bool {
+    let from = k * T::LANES;
+    let some = k < WAYS / T::LANES && from < rest;
+    if some {
+        let a = load_some(s, &a[from..], rest - from);
+        let b = if PRODUCTS { load_some(s, &b[from..], rest - from) } else { a };
+        add_register::<T, S, PRODUCTS, SCALED>(ways, k, a, b, by);
+    }
+    some
+}
+
 /// The first `count` elements, at least one, or the first register of them, then zeros.
 #[inline(always)]
 fn load_some<T: Norm, S: Simd>(s: S, from: &[T], count: usize) -> Vector<T, S> {
@@ -538,15 +558,12 @@ fn row_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool, const S
             add_register::<T, S, PRODUCTS, SCALED>(&mut ways, k, a, b, by);
         }
     }
-    for k in 0..registers {
-        let from = k * T::LANES;
-        if from >= rest {
-            break;
-        }
-        let a = load_some(s, &a_rest[from..], rest - from);
-        let b = if PRODUCTS { load_some(s, &b_rest[from..], rest - from) } else { a };
-        add_register::<T, S, PRODUCTS, SCALED>(&mut ways, k, a, b, by);
-    }
+    // Not in a loop, which may stay one: what a loop indexes is in memory.
+    let rests = [a_rest, b_rest];
+    let _ = add_some::<T, S, PRODUCTS, SCALED>(s, &mut ways, 0, rests, rest, by)
+        && add_some::<T, S, PRODUCTS, SCALED>(s, &mut ways, 1, rests, rest, by)
+        && add_some::<T, S, PRODUCTS, SCALED>(s, &mut ways, 2, rests, rest, by)
+        && add_some::<T, S, PRODUCTS, SCALED>(s, &mut ways, 3, rests, rest, by);
     let [w0, w1, w2, w3] = ways;
     if SHORT && len <= 2 * ROWS {
         // What is absent is zero.
