@@ -228,10 +228,14 @@ fn masked<R: Real>(op: Op, row: Row, keep: &[bool], params: &Params) -> Vec<Trut
     };
     let n = row.x.len();
     let (x, second) = (cut(row.x), cut(row.second));
-    // For softmax's gradients, which take the output, a policy's row cannot be told from another by x; the derivative of
-    // a constant is 0 anyway, which the mask gives. Log-probabilities of nothing but −∞ are such a constant.
-    let tells = !op.is_gradient() || op.forward() != Op::Softmax;
-    let nothing = x.is_empty() || (tells && x.iter().all(|&v| v == f64::NEG_INFINITY));
+    // The gradients that take the output know a policy's row by it, for the derivative of a constant is 0: log-probabilities
+    // of nothing but −∞; and where the policy is uniform, an element that takes no part holds something.
+    let saved = op.is_gradient() && op.forward() != Op::Logsumexp;
+    let blank = if saved && op.forward() == Op::Softmax { 0.0 } else { f64::NEG_INFINITY };
+    let constant = saved
+        && params.empty == Empty::Uniform
+        && row.x.iter().zip(keep).any(|(&y, &k)| !k && y != blank && !y.is_nan());
+    let nothing = constant || x.is_empty() || blank != 0.0 && x.iter().all(|&v| v == blank);
     let zero = || Truth::value(R::zero(), Claim::Result);
     if nothing {
         return match (op, params.empty) {
@@ -747,6 +751,18 @@ mod tests {
                 let row = Row { keep, ..row(&x, &[7.0, 1.0, -3.0], 0.0) };
                 close(&numbers(&evaluate::<Wide>(op, row, &p)), &[0.0; 3]);
             }
+        }
+        // Found by fuzzing: so is what a uniform policy gives where the one element that takes part is −∞.
+        for (op, y) in [
+            (Op::SoftmaxVjp, 1.0 / 3.0),
+            (Op::SoftmaxJvp, 1.0 / 3.0),
+            (Op::LogSoftmaxVjp, -3f64.ln()),
+            (Op::LogSoftmaxJvp, -3f64.ln()),
+        ] {
+            let y = [y; 3];
+            let row = Row { keep: Some(&[false, true, false]), ..row(&y, &[7.0, 1.0, -3.0], 0.0) };
+            close(&numbers(&evaluate::<Wide>(op, row, &uniform)), &[0.0; 3]);
+            assert_ne!(numbers(&evaluate::<Wide>(op, row, &p))[1], 0.0);
         }
     }
 }
