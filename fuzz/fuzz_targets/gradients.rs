@@ -319,14 +319,15 @@ fn check_row<T: Number>(
     let result = part(out, op.reduces());
     let norm = call.norm.get(r).copied().unwrap_or(T::zero());
     let kept: Option<Vec<bool>> = keep.map(|keep| places.iter().map(|&p| keep[p]).collect());
-    // The row alone, and cut to what is kept where that is its beginning.
+    // The row alone, and cut to what is kept where that is its beginning. A row of nothing but −∞ follows the policy,
+    // whose `Uniform` spreads over the length: cut, it is another constant.
     let layout = Layout::rows(1, x.len()).expect("small");
     let mask = kept.clone().map_or(Kept::All, Kept::Mask);
     let alone = Call { norm: &[norm], ..input.call(op, &x, &second, layout, &mask) };
     assert_same(&alone.everywhere(), &result, "a row alone");
     if let (Kept::Lengths(valid), Some(_)) = (&input.kept, &kept)
         && valid[r] > 0
-        && !(op.forward() == Op::Logsumexp && x[..valid[r]].iter().all(|&v| v == T::neg_infinity()))
+        && places[..valid[r]].iter().any(|&p| input.x[p] != T::neg_infinity())
     {
         let valid = valid[r];
         let second = if second.len() == 1 { second.clone() } else { second[..valid].to_vec() };
