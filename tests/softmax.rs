@@ -1338,3 +1338,21 @@ fn gaps_near_the_largest_number_are_finite() {
         }
     }
 }
+
+/// A sum of upstream gradients beyond the largest number, over the least temperatures, found by fuzzing.
+#[test]
+fn shares_of_huge_sums_are_infinite_at_low_temperatures() {
+    let log_y = [-2.4e307, f64::NEG_INFINITY, -40.0, 0.0];
+    for temperature in [f64::MIN_POSITIVE, 1e-300, 1e-290, 1e-200] {
+        let options = SoftmaxOptions::new().temperature(temperature);
+        for kernels in Backend::available().map(|backend| backend.try_get().unwrap()) {
+            for sign in [1.0, -1.0] {
+                let g = [f64::MAX, f64::MAX, 1.0, 1.6].map(|g| g * sign);
+                let mut grad = [0.0; 4];
+                kernels.log_softmax_vjp_with(&log_y, &g, row(4), &options, &mut grad).unwrap();
+                let due = [1.0, 1.0, -1.0, -1.0].map(|due: f64| due * sign * f64::INFINITY);
+                assert_eq!(grad, due, "{kernels:?}, temperature {temperature:e}");
+            }
+        }
+    }
+}

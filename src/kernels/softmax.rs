@@ -693,7 +693,9 @@ impl SoftmaxElement for f64 {
 /// y·sum·2^exponent
 #[inline(always)]
 fn share<S: Simd>(y: &Exp<f64, S>, sum: Vector<f64, S>, exponent: Vector<f64, S>) -> Vector<f64, S> {
-    let [first, second, third] = power_parts(y.z + exponent);
+    // A larger power is that of a sum beyond 2^1024, taken at 2^−60: the product is infinite with this one too.
+    let most = Vector::splat(sum.s, f64::MAGIC + 1022.0);
+    let [first, second, third] = power_parts((y.z + exponent).min(most));
     (y.t + y.w) * first * sum * second * third
 }
 

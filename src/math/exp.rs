@@ -361,7 +361,7 @@ pub(crate) fn exp<T: ExpTable, S: Simd>(x: Vector<T, S>, low: Option<Vector<T, S
 
 /// 2^⌊z − MAGIC⌋ as three normal factors, of which the first takes what exponent it can: multiplied
 /// to the two sides of a product, neither underflows unless the product does. The exponent is bounded
-/// from below where nothing is left of any product.
+/// from below where nothing is left of any product; it has to be one of a normal number from above.
 #[inline(always)]
 pub(crate) fn power_parts<T: Lane, S: Simd>(z: Vector<T, S>) -> [Vector<T, S>; 3] {
     let s = z.s;
