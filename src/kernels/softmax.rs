@@ -37,12 +37,13 @@ use crate::element::Lane;
 use crate::error::check_len;
 use crate::math::dot::{Dot, dot};
 use crate::math::exp::{Exp, ExpTable, Term, each, exp, exponent, power as table_power, power_parts, terms};
-use crate::math::log::{log1p, log1p_word};
+use crate::math::log::{log_of, log_of_word, log1p, log1p_word, parts, parts_word};
 use crate::math::sum::{Accumulate, Sums as TermSums, numbers, power_of_two as power, word};
 use crate::math::word::{Word, fast_two_sum, two_sum};
 use crate::rows::{Access, Block, Each, Fill, Kept, Work, drive, each_field};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
 use crate::{Element, Error, Layout};
+use core::f64::consts::SQRT_2;
 use core::ops::Range;
 
 #[cfg(feature = "rayon")]
@@ -200,17 +201,34 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn reciprocal<S: Simd>(row: Self::Row<S>, raise: Self) -> Word<Self, S>
     where
         Self: Sized;
-    /// The row's sum without `max`, a term of it, and the lanes where that is at least as large, and at least `near` times
-    /// as large.
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>, near: Self) -> (Self::Row<S>, [Mask<Self, S>; 2])
+    /// Whether each sum is at least twice its largest term, known without that.
+    fn ample<S: Simd>(row: Self::Row<S>) -> bool
     where
         Self: Sized;
-    /// others/max, a number in two words of f64 (f64) or one a lane (f32).
-    fn quotient<S: Simd>(others: Self::Row<S>, max: Term<Self, S>) -> [Vector<f64, S>; 2]
+    /// The row's sum without `max`, a term of it, that term, and the lanes where the former is at least as large, and at
+    /// least `near` times as large.
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>, near: Self) -> ([Self::Row<S>; 2], [Mask<Self, S>; 2])
     where
         Self: Sized;
-    /// log1p of such a quotient, in two words.
-    fn log1p<S: Simd>(quotient: [Vector<f64, S>; 2]) -> Word<Self, S>
+    /// log1p(others/max) in two words.
+    fn log1p<S: Simd>(others: [Self::Row<S>; 2]) -> Word<Self, S>
+    where
+        Self: Sized;
+    /// others·r/2^RAISE
+    fn share<S: Simd>(others: Self::Row<S>, r: Word<Self, S>) -> Vector<Self, S>
+    where
+        Self: Sized;
+    /// L, to be taken of a row's sum or, given what [`others`](Self::others) gives, from the largest term if the sum is
+    /// less than √2 times that.
+    fn logarithm<S: Simd>(
+        sum: Self::Row<S>,
+        others: Option<[Self::Row<S>; 2]>,
+        frame: &Frame<Self, S>,
+    ) -> Logarithm<Self, S>
+    where
+        Self: Sized;
+    /// L − x
+    fn loss<S: Simd>(l: Logarithm<Self, S>, x: Vector<Self, S>) -> Vector<Self, S>
     where
         Self: Sized;
     /// A step on a part of a long row.
@@ -345,7 +363,13 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>, near: f32) -> (Self::Row<S>, [Mask<f32, S>; 2]) {
+    fn ample<S: Simd>(row: Self::Row<S>) -> bool {
+        let least = Vector::splat(row[0].s, power(Self::LIFT as i64 + 2));
+        !(row[0].lt(least) | row[1].lt(least)).any()
+    }
+
+    #[inline(always)]
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>, near: f32) -> ([Self::Row<S>; 2], [Mask<f32, S>; 2]) {
         let max = halves(
             [max.t, max.w],
             #[inline(always)]
@@ -361,21 +385,60 @@ impl SoftmaxElement for f32 {
                 !beyond.lt(Vector::splat(beyond.s, 0.0))
             },
         );
-        (others, beyond)
+        ([others, max], beyond)
     }
 
     #[inline(always)]
-    fn quotient<S: Simd>(others: Self::Row<S>, max: Term<f32, S>) -> [Vector<f64, S>; 2] {
-        halves(
-            [max.t, max.w],
+    fn log1p<S: Simd>([others, max]: [Self::Row<S>; 2]) -> Word<f32, S> {
+        two_words([log1p(others[0] / max[0]), log1p(others[1] / max[1])])
+    }
+
+    #[inline(always)]
+    fn share<S: Simd>(others: Self::Row<S>, r: Word<f32, S>) -> Vector<f32, S> {
+        Vector::narrow(halves(
+            [r.hi, r.lo],
             #[inline(always)]
-            |[t, w], i| others[i] / (t + w),
-        )
+            |[hi, lo], i| others[i] * ((hi + lo) * power(-(Self::RAISE as i64))),
+        ))
     }
 
     #[inline(always)]
-    fn log1p<S: Simd>([first, second]: [Vector<f64, S>; 2]) -> Word<f32, S> {
-        two_words([log1p(first), log1p(second)])
+    fn logarithm<S: Simd>(
+        sum: Self::Row<S>,
+        others: Option<[Self::Row<S>; 2]>,
+        &Frame { m, shift, k, .. }: &Frame<f32, S>,
+    ) -> Logarithm<f32, S> {
+        let lifted = (k - Self::LIFT).widen();
+        let [mut f, mut f2, mut k] = [sum; 3];
+        for i in 0..2 {
+            [f[i], f2[i], k[i]] = parts(sum[i]);
+            k[i] = k[i] + lifted[i];
+        }
+        let mut base = shift;
+        if let Some([others, max]) = others {
+            let one = Vector::splat(sum[0].s, 1.0);
+            let zero = Vector::splat(sum[0].s, 0.0);
+            let mut near = sum;
+            for i in 0..2 {
+                let is = sum[i].lt(max[i] * SQRT_2);
+                f[i] = is.select(others[i], f[i]);
+                f2[i] = is.select(sum[i] + max[i], f2[i]);
+                k[i] = is.select(zero, k[i]);
+                near[i] = is.select(one, zero);
+            }
+            let near = Vector::narrow(near);
+            base = near.eq(Vector::splat(near.s, 1.0)).select(m, base);
+        }
+        Logarithm { f, f2, k, base }
+    }
+
+    #[inline(always)]
+    fn loss<S: Simd>(Logarithm { f, f2, k, base }: Logarithm<f32, S>, x: Vector<f32, S>) -> Vector<f32, S> {
+        Vector::narrow(halves(
+            [base, x],
+            #[inline(always)]
+            |[base, x], i| log_of(f[i], f2[i], k[i]) + (base - x),
+        ))
     }
 
     #[cfg(feature = "rayon")]
@@ -554,21 +617,51 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> (Self::Row<S>, [Mask<f64, S>; 2]) {
+    fn ample<S: Simd>(row: Self::Row<S>) -> bool {
+        !row.hi.lt(Vector::splat(row.hi.s, power(Self::LIFT as i64 + 2))).any()
+    }
+
+    #[inline(always)]
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> ([Self::Row<S>; 2], [Mask<f64, S>; 2]) {
         let max = word(max);
         let others = row.add(Word { hi: -max.hi, lo: -max.lo });
-        (others, [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)])
+        ([others, max], [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)])
     }
 
     #[inline(always)]
-    fn quotient<S: Simd>(others: Self::Row<S>, max: Term<f64, S>) -> [Vector<f64, S>; 2] {
-        let quotient = others.div(word(max));
-        [quotient.hi, quotient.lo]
+    fn log1p<S: Simd>([others, max]: [Self::Row<S>; 2]) -> Word<f64, S> {
+        log1p_word(others.div(max))
     }
 
     #[inline(always)]
-    fn log1p<S: Simd>([hi, lo]: [Vector<f64, S>; 2]) -> Word<f64, S> {
-        log1p_word(Word { hi, lo })
+    fn share<S: Simd>(others: Self::Row<S>, r: Word<f64, S>) -> Vector<f64, S> {
+        probability(others.hi, others.lo, r) * power(-(Self::RAISE as i64))
+    }
+
+    #[inline(always)]
+    fn logarithm<S: Simd>(
+        sum: Self::Row<S>,
+        others: Option<[Self::Row<S>; 2]>,
+        &Frame { m, shift, k, .. }: &Frame<f64, S>,
+    ) -> Logarithm<f64, S> {
+        let ([mut f, mut f2], more) = parts_word(sum);
+        let mut k = more + (k - Self::LIFT);
+        let mut base = shift;
+        if let Some([others, max]) = others {
+            let near = sum.hi.lt(max.hi * SQRT_2);
+            let both = sum.add(max);
+            f = Word { hi: near.select(others.hi, f.hi), lo: near.select(others.lo, f.lo) };
+            f2 = Word { hi: near.select(both.hi, f2.hi), lo: near.select(both.lo, f2.lo) };
+            k = near.select(Vector::splat(k.s, 0.0), k);
+            base = near.select(m, base);
+        }
+        Logarithm { f: [f.hi, f.lo], f2: [f2.hi, f2.lo], k: [k; 2], base }
+    }
+
+    #[inline(always)]
+    fn loss<S: Simd>(Logarithm { f, f2, k, base }: Logarithm<f64, S>, x: Vector<f64, S>) -> Vector<f64, S> {
+        let [f, f2] = [Word { hi: f[0], lo: f[1] }, Word { hi: f2[0], lo: f2[1] }];
+        loss(base, x, log_of_word(f, f2, k[0]))
     }
 
     #[cfg(feature = "rayon")]
@@ -991,7 +1084,7 @@ impl<T: SoftmaxElement> Argument<T> for Tempered<T> {
 
 /// What brings the elements of a row with maximum m into range.
 #[derive(Clone, Copy)]
-pub(crate) struct Frame<T: Lane, S: Simd> {
+pub struct Frame<T: Lane, S: Simd> {
     m: Vector<T, S>,
     /// What is subtracted, where |m| is large.
     shift: Vector<T, S>,
@@ -1510,9 +1603,9 @@ fn near<T: SoftmaxElement>(len: usize) -> T {
     T::from(len).map_or(T::one(), |len| (len * T::NEAR).min(T::one()))
 }
 
-/// A row's sum of terms without the largest, divided by it, and the lanes where that is at least 1 and [`near`].
-struct Others<T: Lane, S: Simd> {
-    quotient: [Vector<f64, S>; 2],
+/// A row's sum of terms without the largest, and that one; the lanes where the former is at least as large, and [`near`].
+struct Others<T: SoftmaxElement, S: Simd> {
+    others: [T::Row<S>; 2],
     shared: Mask<T, S>,
     right: Mask<T, S>,
 }
@@ -1527,15 +1620,15 @@ fn by_largest<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool>(
 ) -> Others<T, S> {
     let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
     let (others, [shared, right]) = T::others(sum, max, near);
-    Others { quotient: T::quotient(others, max), shared, right }
+    Others { others, shared, right }
 }
 
 impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
     /// Given a sum of terms that are precise, or not.
     #[inline(always)]
     fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>, near: T) -> Self {
-        let Others { quotient, shared, right } = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
-        Self { log: T::log1p(quotient), shared, right }
+        let Others { others, shared, right } = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
+        Self { log: T::log1p(others), shared, right }
     }
 
     /// Whether it was not right in any row that matters.
@@ -2361,14 +2454,16 @@ struct CrossEntropy<'a, T: Lane, F> {
 
 /// Batches of rows between their passes, apart from [`CrossEntropy`], which would be long to move.
 struct Batches<T: Lane> {
-    /// (p − 1)·g at the classes of the one at hand, and 1 where that is right: p is at most ½.
-    at_class: [T::Array; 2],
-    /// Whether that one need not have its losses yet: in none of its rows is a probability above ½, or care needed.
+    /// Of the one at hand: y, p·g at the class, becomes y·`keep` + `add`. That is y − g, or where p is above ½
+    /// another number, NaN where it has to be taken from the loss.
+    keep: T::Array,
+    add: T::Array,
+    /// Whether none of its rows needs care, and the sums without the largest terms are known well enough.
     ordinary: bool,
     /// Whether any row so far was left as it was.
     left: bool,
     /// Those whose losses are still to be taken, how many, and how many rows are in these and in all before.
-    pending: [Pending<T>; TOGETHER],
+    pending: [Option<Pending<T>>; TOGETHER],
     count: usize,
     closed: usize,
 }
@@ -2376,27 +2471,53 @@ struct Batches<T: Lane> {
 /// Batches whose losses are taken together: each logarithm is a dozen steps that wait for each other.
 const TOGETHER: usize = 2;
 
-/// What the losses of ordinary rows are made of, besides x_t, which is in their place.
+/// What the losses of ordinary rows are made of, besides x_t, which is in their place: a [`Logarithm`].
 #[derive(Clone, Copy)]
 struct Pending<T: Lane> {
     row: usize,
     rows: usize,
-    m: T::Array,
-    /// Of the sum, see [`by_largest`].
-    quotient: [[f64; 8]; 2],
+    f: [[f64; 8]; 2],
+    f2: [[f64; 8]; 2],
+    k: [[f64; 8]; 2],
+    base: T::Array,
+}
+
+impl<T: Lane> Pending<T> {
+    #[inline(always)]
+    fn new<S: Simd>(row: usize, rows: usize, Logarithm { f, f2, k, base }: Logarithm<T, S>) -> Self {
+        let [f, f2, k] = each(
+            #[inline(always)]
+            |n| {
+                let both = [f, f2, k][n];
+                [both[0].to_array(), both[1].to_array()]
+            },
+        );
+        Self { row, rows, f, f2, k, base: base.to_array() }
+    }
+
+    #[inline(always)]
+    fn logarithm<S: Simd>(&self, s: S) -> Logarithm<T, S> {
+        let [f, f2, k] = each(
+            #[inline(always)]
+            |n| {
+                let both = [&self.f, &self.f2, &self.k][n];
+                [Vector::load(s, &both[0]), Vector::load(s, &both[1])]
+            },
+        );
+        Logarithm { f, f2, k, base: Vector::load(s, &self.base) }
+    }
 }
 
 impl<T: Lane> Batches<T> {
     fn none() -> Self {
         let zero = T::array(T::zero());
-        let pending = [Pending { row: 0, rows: 0, m: zero, quotient: [[0.0; 8]; 2] }; TOGETHER];
-        Self { at_class: [zero; 2], ordinary: false, left: false, pending, count: 0, closed: 0 }
+        Self { keep: zero, add: zero, ordinary: false, left: false, pending: [None; TOGETHER], count: 0, closed: 0 }
     }
 }
 
 /// Takes losses.
 struct Losses<'a, T: Lane> {
-    pending: &'a [Pending<T>],
+    pending: &'a [Option<Pending<T>>],
     losses: &'a mut [T],
 }
 
@@ -2404,13 +2525,9 @@ impl<T: SoftmaxElement> Op for Losses<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for &Pending { row, rows, m, quotient } in self.pending {
-            let losses = &mut self.losses[row..row + rows];
-            let quotient = each(
-                #[inline(always)]
-                |i| Vector::load(s, &quotient[i]),
-            );
-            loss(Vector::load(s, &m), class_logits(s, losses), T::log1p(quotient)).store_first(losses);
+        for pending in self.pending.iter().flatten() {
+            let losses = &mut self.losses[pending.row..pending.row + pending.rows];
+            T::loss(pending.logarithm(s), class_logits(s, losses)).store_first(losses);
         }
     }
 }
@@ -2422,14 +2539,23 @@ fn class_logits<T: Lane, S: Simd>(s: S, losses: &[T]) -> Vector<T, S> {
     Vector::load_first(s, losses, losses.first().copied().unwrap_or(T::zero()))
 }
 
-/// L − x_t, given m and L − m.
+/// m + log − x
 #[inline(always)]
 fn loss<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, x: Vector<T, S>, log: Word<T, S>) -> Vector<T, S> {
-    // Neither difference is negative: nothing cancels.
     let gap = finite_or_head(two_sum(m, -x));
     let sum = two_sum(gap.hi, log.hi);
     let loss = sum.hi + (sum.lo + (gap.lo + log.lo));
     is_finite(gap.hi).select(loss, gap.hi)
+}
+
+/// A logarithm that is to be taken: base + log(1 + f) + k·log 2, with 2 + f times the same number as f. Of f64 rows each is
+/// two words, of f32 rows one number for each half of the lanes.
+#[derive(Clone, Copy)]
+pub struct Logarithm<T: Lane, S: Simd> {
+    f: [Vector<f64, S>; 2],
+    f2: [Vector<f64, S>; 2],
+    k: [Vector<f64, S>; 2],
+    base: Vector<T, S>,
 }
 
 /// The rows with these losses and factors that are left as they are; ignored ones too, by their factor.
@@ -2492,47 +2618,42 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let zero = Vector::splat(s, T::zero());
         let g = self.targets.factors(s, row, rows) + zero;
         let r = T::reciprocal(sum, T::RAISE).mul_one(g);
-        let others = by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
-        let Others { quotient, shared, right: settled } = others;
-        if self.gradient {
-            let x = class_logits(s, &self.losses[row..row + rows]);
-            let [y] = Self::SOFTMAX.divide::<S, 1, false>(
-                [x],
-                None,
-                &head.frame,
-                r,
-                #[inline(always)]
-                |y, _| y,
-            );
-            // Nothing cancels where p is at most ½.
-            let right = shared | !g.abs().lt((y + y).abs());
-            self.batches.at_class = [(y - g).to_array(), right.rows()];
-        }
         let special = head.special_rows();
         let care = special | needs_care(g);
-        let batches = &mut *self.batches;
-        batches.closed += rows;
-        batches.ordinary = !(!shared | care).any();
-        if batches.ordinary {
-            let quotient = each(
-                #[inline(always)]
-                |i| quotient[i].to_array(),
-            );
-            batches.pending[batches.count] = Pending { row, rows, m: head.m().to_array(), quotient };
-            batches.count += 1;
+        let mut settled = zero.eq(zero);
+        let mut ordinary = !care.any();
+        let mut keep = Vector::splat(s, T::one());
+        let mut add = -g;
+        let l;
+        if ordinary && T::ample(sum) {
+            l = T::logarithm(sum, None, &head.frame);
         } else {
-            self.write(row, rows, &head, T::log1p(quotient), settled | special);
+            let Others { others, shared, right } = by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
+            settled = right | special;
+            ordinary = !(!right | care).any();
+            // The class is the maximum, and p above ½: as p − 1 it would cancel.
+            let top = class_logits(s, &self.losses[row..row + rows]).eq(head.m()) & !shared;
+            let rest = right.select(-T::share(others[0], r), Vector::splat(s, T::NAN));
+            (keep, add) = (top.select(zero, keep), top.select(rest, add));
+            l = T::logarithm(sum, Some(others), &head.frame);
         }
-        let Batches { pending, count, closed, .. } = &mut *self.batches;
+        let batches = &mut *self.batches;
+        (batches.keep, batches.add, batches.ordinary) = (keep.to_array(), add.to_array(), ordinary);
+        batches.closed += rows;
+        let Batches { pending, count, closed, .. } = batches;
+        if ordinary {
+            pending[*count] = Some(Pending::new(row, rows, l));
+            *count += 1;
+        }
         if *count == TOGETHER || *closed == self.losses.len() {
             s.apart(Losses { pending: &pending[..*count], losses: self.losses });
             *count = 0;
         }
-        Share {
-            r,
-            care,
-            settled: settled | special,
+        if !ordinary {
+            let x = class_logits(s, &self.losses[row..row + rows]);
+            self.write(row, rows, &head, T::loss(l, x), settled);
         }
+        Share { r, care, settled }
     }
 
     #[inline(always)]
@@ -2547,7 +2668,8 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let these = !settled;
         if these.any() {
             let log = s.apart(LogRest { a, argument: Plain, head: &head });
-            let loss = self.write(row, a.rows(), &head, log, these);
+            let x = class_logits(s, &self.losses[row..row + a.rows()]);
+            let loss = self.write(row, a.rows(), &head, loss(head.m(), x, log), these);
             // Other losses are at least log 2.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
         }
@@ -2594,31 +2716,34 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     fn finish<S: Simd>(&mut self, s: S, row: usize, out: &mut [T], block: Block) {
         let rows = row..row + block.rows;
         let classes = self.targets.classes(rows.clone()).iter().enumerate();
-        let [at_class, right] = &self.batches.at_class;
-        if self.batches.ordinary {
+        let Batches { keep, add, ordinary, left, .. } = &mut *self.batches;
+        if *ordinary {
             if self.gradient {
-                for ((r, &class), &at_class) in classes.zip(at_class.as_ref()) {
-                    out[block.index(r, class)] = at_class;
+                for (((r, &class), &keep), &add) in classes.zip(keep.as_ref()).zip(add.as_ref()) {
+                    let y = &mut out[block.index(r, class)];
+                    *y = *y * keep + add;
                 }
             }
             return;
         }
         let g = self.targets.factors(s, row, block.rows);
         let loss = Vector::load_first(s, &self.losses[rows], T::one());
-        let left = left_as_they_are(loss, g);
-        self.batches.left |= left.any();
+        let these = left_as_they_are(loss, g);
+        *left |= these.any();
         if !self.gradient {
             return;
         }
-        let (mut at_class, right): (_, Mask<T, S>) = (Vector::load(s, at_class), Each::all(s, right));
-        if (!right).any() {
+        let mut add = Vector::load(s, add);
+        let unknown = add.is_nan() & !these;
+        if unknown.any() {
             // The loss has all the digits of 1 − p.
-            at_class = right.select(at_class, F::at_class(loss, g));
+            add = unknown.select(F::at_class(loss, g), add);
         }
-        let left = left.rows();
-        for (((r, &class), &at_class), &left) in classes.zip(at_class.to_array().as_ref()).zip(left.as_ref()) {
-            if left == T::zero() {
-                out[block.index(r, class)] = at_class;
+        let (add, these) = (add.to_array(), these.rows());
+        for (((r, &class), &keep), &add) in classes.zip(keep.as_ref()).zip(add.as_ref()) {
+            if these.as_ref()[r] == T::zero() {
+                let y = &mut out[block.index(r, class)];
+                *y = *y * keep + add;
             }
         }
     }
@@ -2627,21 +2752,20 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
 impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
     const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
 
-    /// Turns x_t into L − x_t in `these` of the rows, given log(Σ exp x) − m.
+    /// Turns x_t into the loss in `these` of the rows.
     #[inline(always)]
     fn write<S: Simd>(
         &mut self,
         row: usize,
         rows: usize,
         head: &Head<T, S>,
-        log: Word<T, S>,
+        loss: Vector<T, S>,
         these: Mask<T, S>,
     ) -> Vector<T, S> {
         let losses = &mut self.losses[row..row + rows];
         let x = class_logits(these.s, losses);
         let special = head.special(T::NAN, T::NAN);
-        let loss = special.rows.select(special.value, loss(head.m(), x, log));
-        let loss = these.select(loss, x);
+        let loss = these.select(special.rows.select(special.value, loss), x);
         loss.store_first(losses);
         loss
     }

@@ -23,10 +23,11 @@
 //!    confident row keeps all its digits.
 //!
 //! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`cross_entropy` in
-//! `kernels/softmax.rs`): p·g costs no more than p, L − x_t comes from the sum without the maximum, and the gradient
-//! at the class, −(1 − p)·g, is p·g − g where p ≤ ½, else expm1(−loss)·g. Rows whose factor is
-//! above 1, tiny or not finite have their gradient from the steps above, row by row, so that no row's bits depend on
-//! another; rows whose loss is less than a normal number that too.
+//! `kernels/softmax.rs`): p·g costs no more than p; L − x_t is taken from the logarithm of the sum S, or with exp m and
+//! others = S − exp m from log1p(others/exp m) where S < √2·exp m. The gradient at the class, −(1 − p)·g, is p·g − g where
+//! p ≤ ½, else −(others/S)·g; where others is too small beside S to be known from it, it is summed by itself, and the gradient
+//! is expm1(−loss)·g. Rows whose factor is above 1, tiny or not finite have their gradient from the steps above, row by row,
+//! so that no row's bits depend on another; rows whose loss is less than a normal number that too.
 //!
 //! All else in registers of twice the precision ([`Wide`]), what is multiplied with exponents apart ([`Extended`]),
 //! rounded once. The gradient may overwrite the logits: the
@@ -740,7 +741,7 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
     }
 
     /// Losses, and the gradient for `upstream` in `grad`: of the logits `x`, or of those in `grad`.
-    fn solve(self, kernels: Kernels, x: Option<&[T]>, upstream: &[T], losses: &mut [T], grad: &mut [T]) {
+    fn solve(&self, kernels: Kernels, x: Option<&[T]>, upstream: &[T], losses: &mut [T], grad: &mut [T]) {
         let Some(classes) = self.simple() else {
             let logits = match x {
                 Some(x) if upstream.is_empty() => Logits::Read(x),
@@ -751,9 +752,9 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
                     Logits::Overwrite { data: grad, upstream }
                 }
             };
-            return Task { problem: self, logits, losses }.on(kernels);
+            return Task { problem: *self, logits, losses }.on(kernels);
         };
-        let targets = ClassTargets { problem: &self, classes, upstream };
+        let targets = ClassTargets { problem: self, classes, upstream };
         let left =
             softmax::cross_entropy(kernels, self.layout, x, &targets, losses, grad, !upstream.is_empty());
         if left || self.options.classes.weights.is_some() {

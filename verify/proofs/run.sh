@@ -201,7 +201,7 @@ report word_div "$(prove word_div.gappa | largest "(q+c-X)/X")" 102.5 src/math/w
 report word_sqrt "$( (prove word_sqrt.gappa from=1 to=2 low=1b-53; prove word_sqrt.gappa from=2 to=4 low=2b-53) | largest ERR/X)" 104 src/math/word.rs
 
 # ---- Logarithms -------------------------------------------------------------------------------------------------
-for t in log1p_near log1p_word log_ratio_near log_ratio_word; do anchors $t.gappa; done
+for t in log1p_near log1p_word log_of log_ratio_near log_ratio_word; do anchors $t.gappa; done
 # What a series is off by where the logarithm is 0.3467 at most.
 part() { awk -v m="$1" 'BEGIN {split(m, p, "b"); printf "%.8e\n", p[1] * 2^p[2] * 0.3468}'; }
 log1p=("horner=$(horner log1p 7 s2)" "exact=$(exact log1p 7 S2)" "poly=@log1p.poly@")
@@ -210,6 +210,7 @@ near=$(prove log1p_near.gappa "${log1p[@]}" | largest y-/LOG)
 far=$(for r in "1 1" "2 3" "4 60"; do prove log1p_far.gappa "from=${r% *}" "to=${r#* }" moved=1.2e-16 "${log1p[@]}"; done)
 at_most "$(largest f-F <<<"$far")" 8.4e-17 || failed=1
 report log1p "$(larger "$near" "$(largest z-/T <<<"$far")")" 44.7 src/math/log.rs
+report log_of "$(prove log_of.gappa "${log1p[@]}" | largest z-T)" 42.6 src/math/log.rs
 report log1p_word "$(prove log1p_word.gappa "horner=$(horner log1p_word 12 s2)" "exact=$(exact log1p_word 12 S2)" \
   "poly=@log1p_word.poly@" | largest y-/LOG)" 56.7 src/math/log.rs
 
