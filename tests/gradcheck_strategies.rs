@@ -1,6 +1,7 @@
 //! The strategies yield what they promise, and the macros find planted errors.
 #![cfg(feature = "proptest")]
 
+use lossprep::gradcheck::{Options, check_vjp};
 use lossprep::strategies;
 use lossprep::{Layout, NormGuard, check_against_reference, check_gradient_of, reference};
 use proptest::strategy::{Strategy, ValueTree};
@@ -62,10 +63,35 @@ fn softmax<T: num_traits::Float>(x: &[T], y: &mut [T]) {
     y.iter_mut().for_each(|y| *y = *y / sum);
 }
 
+/// Not the textbook's y·(g − Σ y·g), which cancels in saturated rows.
 fn softmax_vjp<T: num_traits::Float>(x: &[T], g: &[T], dx: &mut [T]) {
     let mut y = x.to_vec();
     softmax(x, &mut y);
-    reference::softmax_vjp(&y, g, dx);
+    for (i, d) in dx.iter_mut().enumerate() {
+        *d = y[i] * y.iter().zip(g).fold(T::zero(), |sum, (&y, &other)| sum + y * (g[i] - other));
+    }
+}
+
+#[test]
+fn a_saturated_row_passes() {
+    // Where the sum that the textbook subtracts from is rounded, all of its gradient is lost: found by a macro.
+    let x = [20.0_f32, 3.3126912];
+    let check = |vjp: fn(&[f32], &[f32], &mut [f32])| {
+        check_vjp(
+            &Options::default(),
+            &[&x],
+            2,
+            |x, y| softmax(&x[0], y),
+            |x, g, dx| vjp(&x[0], g, &mut dx[0]),
+        )
+    };
+    let textbook = |x: &[f32], g: &[f32], dx: &mut [f32]| {
+        let mut y = x.to_vec();
+        softmax(x, &mut y);
+        reference::softmax_vjp(&y, g, dx);
+    };
+    assert!(check(softmax_vjp).is_right());
+    assert!(!check(textbook).is_right());
 }
 
 #[test]
