@@ -150,7 +150,8 @@ impl Norm for f32 {
     const PARTS: usize = 2;
     const COMPENSATED: bool = false;
     const EPSILON: Self = 1e-12;
-    const NUMBERS: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+    const NUMBERS: [f32; 16] =
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 
     #[inline(always)]
     fn each<X: Copy>(mut f: impl FnMut(usize) -> X) -> [X; 2] {
@@ -657,7 +658,8 @@ fn rows_block<T: Norm, S: Simd, const PRODUCTS: bool, const SCALED: bool>(
                 lines.set(r, sum);
             }
             // Not in loops: what a loop indexes is in memory.
-            let [a, b, c, d] = [lines.four::<T>(0), lines.four::<T>(1), lines.four::<T>(2), lines.four::<T>(3)];
+            let [a, b, c, d] =
+                [lines.four::<T>(0), lines.four::<T>(1), lines.four::<T>(2), lines.four::<T>(3)];
             a.halved::<T>(c, 2).halved::<T>(b.halved::<T>(d, 2), 1)
         },
     )
@@ -1163,7 +1165,8 @@ fn apply_row<T: Norm, S: Simd, const N: usize>(
     [x, g]: [Option<&[T]>; 2],
     out: &mut [T],
     numbers: &[T::Parts<Vector<f64, S>>; N],
-    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S> + Copy,
+    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S>
+    + Copy,
 ) {
     let x_row = x.map(
         #[inline(always)]
@@ -1199,7 +1202,8 @@ fn apply<T: Norm, S: Simd, const N: usize>(
     out: &mut [T],
     poison: T::Parts<Vector<f64, S>>,
     numbers: [T::Parts<Vector<f64, S>>; N],
-    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S> + Copy,
+    f: impl Fn(T::Parts<Vector<f64, S>>, T::Parts<Vector<f64, S>>, &[T::Parts<Vector<f64, S>>; N]) -> Vector<T, S>
+    + Copy,
 ) {
     if group.contiguous() {
         let mut poisoned = false;

@@ -207,15 +207,19 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
         Self: Sized;
     /// The row's sum without `max`, a term of it, that term, and the lanes where the former is at least as large, and at
     /// least `near` times as large.
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>, near: Self) -> ([Self::Row<S>; 2], [Mask<Self, S>; 2])
+    fn others<S: Simd>(
+        row: Self::Row<S>,
+        max: Term<Self, S>,
+        near: Self,
+    ) -> ([Self::Row<S>; 2], [Mask<Self, S>; 2])
     where
         Self: Sized;
     /// log1p(others/max) in two words.
     fn log1p<S: Simd>(others: [Self::Row<S>; 2]) -> Word<Self, S>
     where
         Self: Sized;
-    /// others·r/2^RAISE
-    fn share<S: Simd>(others: Self::Row<S>, r: Word<Self, S>) -> Vector<Self, S>
+    /// (1 − p)·g of the largest term: others·r/2^RAISE, r = 2^RAISE·g/sum.
+    fn complement<S: Simd>(others: Self::Row<S>, r: Word<Self, S>) -> Vector<Self, S>
     where
         Self: Sized;
     /// L, to be taken of a row's sum or, given what [`others`](Self::others) gives, from the largest term if the sum is
@@ -233,15 +237,15 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
         Self: Sized;
     /// A step on a part of a long row.
     #[cfg(feature = "rayon")]
-    fn long_row(kernels: Kernels, known: long_rows::Known<Self>, step: long_rows::Step<'_, Self>) -> long_rows::Known<Self>
+    fn long_row(
+        kernels: Kernels,
+        known: long_rows::Known<Self>,
+        step: long_rows::Step<'_, Self>,
+    ) -> long_rows::Known<Self>
     where
         Self: Sized;
     /// log1p(2^k·others/max) in two words; k ≤ 0 integers.
-    fn log1p_quotient<S: Simd>(
-        others: Self::Row<S>,
-        max: Term<Self, S>,
-        k: Vector<Self, S>,
-    ) -> Word<Self, S>
+    fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: Term<Self, S>, k: Vector<Self, S>) -> Word<Self, S>
     where
         Self: Sized;
     /// 2^⌊z − MAGIC⌋·(t + w)·r·g, rounded like one product: logsumexp's gradient.
@@ -369,7 +373,11 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>, near: f32) -> ([Self::Row<S>; 2], [Mask<f32, S>; 2]) {
+    fn others<S: Simd>(
+        row: Self::Row<S>,
+        max: Term<f32, S>,
+        near: f32,
+    ) -> ([Self::Row<S>; 2], [Mask<f32, S>; 2]) {
         let max = halves(
             [max.t, max.w],
             #[inline(always)]
@@ -394,7 +402,7 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn share<S: Simd>(others: Self::Row<S>, r: Word<f32, S>) -> Vector<f32, S> {
+    fn complement<S: Simd>(others: Self::Row<S>, r: Word<f32, S>) -> Vector<f32, S> {
         Vector::narrow(halves(
             [r.hi, r.lo],
             #[inline(always)]
@@ -442,7 +450,11 @@ impl SoftmaxElement for f32 {
     }
 
     #[cfg(feature = "rayon")]
-    fn long_row(kernels: Kernels, known: long_rows::Known<f32>, step: long_rows::Step<'_, f32>) -> long_rows::Known<f32> {
+    fn long_row(
+        kernels: Kernels,
+        known: long_rows::Known<f32>,
+        step: long_rows::Step<'_, f32>,
+    ) -> long_rows::Known<f32> {
         long_rows::Stepping(known, step).on(kernels)
     }
 
@@ -622,7 +634,11 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> ([Self::Row<S>; 2], [Mask<f64, S>; 2]) {
+    fn others<S: Simd>(
+        row: Self::Row<S>,
+        max: Term<f64, S>,
+        near: f64,
+    ) -> ([Self::Row<S>; 2], [Mask<f64, S>; 2]) {
         let max = word(max);
         let others = row.add(Word { hi: -max.hi, lo: -max.lo });
         ([others, max], [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)])
@@ -634,7 +650,7 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn share<S: Simd>(others: Self::Row<S>, r: Word<f64, S>) -> Vector<f64, S> {
+    fn complement<S: Simd>(others: Self::Row<S>, r: Word<f64, S>) -> Vector<f64, S> {
         probability(others.hi, others.lo, r) * power(-(Self::RAISE as i64))
     }
 
@@ -665,7 +681,11 @@ impl SoftmaxElement for f64 {
     }
 
     #[cfg(feature = "rayon")]
-    fn long_row(kernels: Kernels, known: long_rows::Known<f64>, step: long_rows::Step<'_, f64>) -> long_rows::Known<f64> {
+    fn long_row(
+        kernels: Kernels,
+        known: long_rows::Known<f64>,
+        step: long_rows::Step<'_, f64>,
+    ) -> long_rows::Known<f64> {
         long_rows::Stepping(known, step).on(kernels)
     }
 
@@ -803,7 +823,6 @@ fn probability<T: Lane, S: Simd>(t: Vector<T, S>, w: Vector<T, S>, r: Word<T, S>
     r.hi.mul_add(t, r.hi.mul_add(w, r.lo * t))
 }
 
-
 /// The same number in all lanes: the largest of them.
 #[inline(always)]
 fn largest_lane<T: Lane, S: Simd>(v: Vector<T, S>) -> Vector<T, S> {
@@ -829,11 +848,7 @@ each_field!(Extremes { top: Vector<T, S>, least: Vector<T, S> });
 
 #[inline(always)]
 fn extremes<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Extremes<T, S> {
-    if S::ROOMY && !A::SINGLE {
-        extremes_by::<T, S, A, ROOM>(s, a)
-    } else {
-        extremes_by::<T, S, A, 2>(s, a)
-    }
+    if S::ROOMY && !A::SINGLE { extremes_by::<T, S, A, ROOM>(s, a) } else { extremes_by::<T, S, A, 2>(s, a) }
 }
 
 /// The same, N registers at a time, an even number, since each maximum waits for the one before.
@@ -1379,9 +1394,8 @@ impl<T: SoftmaxElement, S: Simd> Head<T, S> {
     #[inline(always)]
     fn special(&self, infinite: T, empty: T) -> Special<T, S> {
         let (top, s) = (self.top, self.top.s);
-        let value = top
-            .eq(Vector::splat(s, T::INFINITY))
-            .select(Vector::splat(s, infinite), Vector::splat(s, empty));
+        let value =
+            top.eq(Vector::splat(s, T::INFINITY)).select(Vector::splat(s, infinite), Vector::splat(s, empty));
         Special { rows: self.special_rows(), value: top.is_nan().select(Vector::splat(s, T::NAN), value) }
     }
 
@@ -1547,14 +1561,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     }
 
     #[inline(always)]
-    fn close<S: Simd>(
-        &mut self,
-        _: S,
-        _: usize,
-        _: usize,
-        _: Head<T, S>,
-        sum: T::Row<S>,
-    ) -> Self::Third<S> {
+    fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, _: Head<T, S>, sum: T::Row<S>) -> Self::Third<S> {
         T::reciprocal(sum, T::RAISE)
     }
 
@@ -1679,7 +1686,8 @@ fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     let Frame { m, k, .. } = head.frame;
     let [max] = G::terms::<S, 1, true>([g.within(m, &head.frame)], &head.frame, |_| ());
     let frame = Frame::relative_to(g, m, alone.select(m, second));
-    let rest = Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false, tame: false };
+    let rest =
+        Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_w: false, tame: false };
     let mut totals = if S::ROOMY && !A::SINGLE { rest.total::<_, ROOM>(a) } else { rest.total::<_, 1>(a) };
     let twice = second.eq(m);
     if twice.any() {
@@ -1975,7 +1983,14 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
     }
 
     #[inline(always)]
-    fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, (): (), second: Self::Second<S>) -> Self::Third<S> {
+    fn close<S: Simd>(
+        &mut self,
+        _: S,
+        _: usize,
+        _: usize,
+        (): (),
+        second: Self::Second<S>,
+    ) -> Self::Third<S> {
         second
     }
 
@@ -2133,7 +2148,14 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     }
 
     #[inline(always)]
-    fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, (): (), second: Self::Second<S>) -> Self::Third<S> {
+    fn close<S: Simd>(
+        &mut self,
+        _: S,
+        _: usize,
+        _: usize,
+        (): (),
+        second: Self::Second<S>,
+    ) -> Self::Third<S> {
         second
     }
 
@@ -2226,12 +2248,26 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     }
 
     #[inline(always)]
-    fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, (): (), second: Self::Second<S>) -> Self::Third<S> {
+    fn close<S: Simd>(
+        &mut self,
+        _: S,
+        _: usize,
+        _: usize,
+        (): (),
+        second: Self::Second<S>,
+    ) -> Self::Third<S> {
         second
     }
 
     #[inline(always)]
-    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, (): (), (sums, some): Self::Second<S>) {
+    fn third<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        (): (),
+        (sums, some): Self::Second<S>,
+    ) {
         // A copy: what is behind a reference is looked at again for every register.
         let temperature = self.temperature;
         let zero = Vector::splat(s, T::zero());
@@ -2281,25 +2317,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
     }
 
     #[inline(always)]
-    fn close<S: Simd>(
-        &mut self,
-        _: S,
-        _: usize,
-        _: usize,
-        _: Head<T, S>,
-        sum: T::Row<S>,
-    ) -> Self::Third<S> {
+    fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, _: Head<T, S>, sum: T::Row<S>) -> Self::Third<S> {
         T::reciprocal(sum, T::LIFT)
     }
 
     #[inline(always)]
-    fn third<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        row: usize,
-        head: Head<T, S>, r: Word<T, S>,
-    ) {
+    fn third<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize, head: Head<T, S>, r: Word<T, S>) {
         // A copy: what is behind a reference is looked at again for every register.
         let temperature = self.temperature;
         let arg = self.argument;
@@ -2368,14 +2391,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
     }
 
     #[inline(always)]
-    fn close<S: Simd>(
-        &mut self,
-        _: S,
-        _: usize,
-        _: usize,
-        _: Head<T, S>,
-        sum: T::Row<S>,
-    ) -> Self::Third<S> {
+    fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, _: Head<T, S>, sum: T::Row<S>) -> Self::Third<S> {
         T::reciprocal(sum, T::LIFT)
     }
 
@@ -2433,7 +2449,8 @@ pub(crate) fn cross_entropy<T: SoftmaxElement>(
     gradient: bool,
 ) -> bool {
     let (kept, batches) = (Kept::All, &mut Batches::none());
-    let work = CrossEntropy { losses, targets, classes: layout.len(), near: near(layout.len()), gradient, batches };
+    let work =
+        CrossEntropy { losses, targets, classes: layout.len(), near: near(layout.len()), gradient, batches };
     match x {
         Some(x) => Task::<T, _, _, false> { layout, kept, inputs: [x], out: grad, work }.on(kernels),
         None => Task::<T, _, _, true> { layout, kept, inputs: [&[]], out: grad, work }.on(kernels),
@@ -2511,7 +2528,15 @@ impl<T: Lane> Pending<T> {
 impl<T: Lane> Batches<T> {
     fn none() -> Self {
         let zero = T::array(T::zero());
-        Self { keep: zero, add: zero, ordinary: false, left: false, pending: [None; TOGETHER], count: 0, closed: 0 }
+        Self {
+            keep: zero,
+            add: zero,
+            ordinary: false,
+            left: false,
+            pending: [None; TOGETHER],
+            count: 0,
+            closed: 0,
+        }
     }
 }
 
@@ -2576,7 +2601,6 @@ fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
     tiny | one.lt(size) | size.is_nan()
 }
 
-
 impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
@@ -2633,7 +2657,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             ordinary = !(!right | care).any();
             // The class is the maximum, and p above ½: as p − 1 it would cancel.
             let top = class_logits(s, &self.losses[row..row + rows]).eq(head.m()) & !shared;
-            let rest = right.select(-T::share(others[0], r), Vector::splat(s, T::NAN));
+            let rest = right.select(-T::complement(others[0], r), Vector::splat(s, T::NAN));
             (keep, add) = (top.select(zero, keep), top.select(rest, add));
             l = T::logarithm(sum, Some(others), &head.frame);
         }
@@ -2892,7 +2916,12 @@ fn uniform<T: Element>(layout: Layout) -> T {
     T::from(1.0 / layout.len() as f64).unwrap_or_else(T::zero)
 }
 
-fn check_pair<T>(layout: Layout, names: [&'static str; 3], slices: [&[T]; 2], out: &[T]) -> Result<(), Error> {
+fn check_pair<T>(
+    layout: Layout,
+    names: [&'static str; 3],
+    slices: [&[T]; 2],
+    out: &[T],
+) -> Result<(), Error> {
     check_len(names[0], layout.elements(), slices[0].len())?;
     check_len(names[1], layout.elements(), slices[1].len())?;
     check_len(names[2], layout.elements(), out.len())

@@ -5,7 +5,10 @@
 //! (`math/sum.rs`): so the bits are those of the plain call. Only what is summed again, the others of a row that is nearly
 //! all in one element, is not joined: log_softmax and logsumexp leave such a row to the plain call.
 
-use super::{Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, ROOM, Softmax, SoftmaxElement, Terms, extremes, near};
+use super::{
+    Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, ROOM, Softmax, SoftmaxElement, Terms, extremes,
+    near,
+};
 use crate::rows::{Fill, Work, along};
 use crate::simd::{Op, Simd, Vector};
 
@@ -154,7 +157,8 @@ impl<T: SoftmaxElement> Op for Stepping<'_, T> {
                             let close = work.close(s, 0, 1, head, sum);
                             work.third(s, a, 0, head, close);
                         } else {
-                            let mut work = LogSoftmax { argument: Plain, empty: T::NAN, near: near(known.len) };
+                            let mut work =
+                                LogSoftmax { argument: Plain, empty: T::NAN, near: near(known.len) };
                             let close = work.close(s, 0, 1, head, sum);
                             work.third(s, a, 0, head, close);
                         }
