@@ -205,13 +205,8 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn ample<S: Simd>(row: Self::Row<S>) -> bool
     where
         Self: Sized;
-    /// The row's sum without `max`, a term of it, that term, and the lanes where the former is at least as large, and at
-    /// least `near` times as large.
-    fn others<S: Simd>(
-        row: Self::Row<S>,
-        max: Term<Self, S>,
-        near: Self,
-    ) -> ([Self::Row<S>; 2], [Mask<Self, S>; 2])
+    /// The row's sum without `max`, a term of it.
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>, near: Self) -> Others<Self, S>
     where
         Self: Sized;
     /// log1p(others/max) in two words.
@@ -373,11 +368,7 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(
-        row: Self::Row<S>,
-        max: Term<f32, S>,
-        near: f32,
-    ) -> ([Self::Row<S>; 2], [Mask<f32, S>; 2]) {
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f32, S>, near: f32) -> Others<f32, S> {
         let max = halves(
             [max.t, max.w],
             #[inline(always)]
@@ -385,7 +376,7 @@ impl SoftmaxElement for f32 {
         );
         let others = [row[0] - max[0], row[1] - max[1]];
         // Rounded, the difference keeps its sign: f32 numbers are far finer than the grid here.
-        let beyond = each(
+        let [shared, right] = each(
             #[inline(always)]
             |n| {
                 let part = [1.0, f64::from(near)][n];
@@ -393,7 +384,7 @@ impl SoftmaxElement for f32 {
                 !beyond.lt(Vector::splat(beyond.s, 0.0))
             },
         );
-        ([others, max], beyond)
+        Others { others: [others, max], shared, right }
     }
 
     #[inline(always)]
@@ -634,14 +625,11 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn others<S: Simd>(
-        row: Self::Row<S>,
-        max: Term<f64, S>,
-        near: f64,
-    ) -> ([Self::Row<S>; 2], [Mask<f64, S>; 2]) {
+    fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> Others<f64, S> {
         let max = word(max);
         let others = row.add(Word { hi: -max.hi, lo: -max.lo });
-        ([others, max], [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)])
+        let [shared, right] = [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)];
+        Others { others: [others, max], shared, right }
     }
 
     #[inline(always)]
@@ -1610,8 +1598,9 @@ fn near<T: SoftmaxElement>(len: usize) -> T {
     T::from(len).map_or(T::one(), |len| (len * T::NEAR).min(T::one()))
 }
 
-/// A row's sum of terms without the largest, and that one; the lanes where the former is at least as large, and [`near`].
-struct Others<T: SoftmaxElement, S: Simd> {
+/// A row's sum of terms without the largest, and that one; the lanes where the former is at least as large, and those where
+/// it is at least [`near`] times as large.
+pub struct Others<T: SoftmaxElement, S: Simd> {
     others: [T::Row<S>; 2],
     shared: Mask<T, S>,
     right: Mask<T, S>,
@@ -1626,8 +1615,7 @@ fn by_largest<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool>(
     near: T,
 ) -> Others<T, S> {
     let [max] = G::terms::<S, 1, PRECISE>([g.within(frame.m, frame)], frame, |_| ());
-    let (others, [shared, right]) = T::others(sum, max, near);
-    Others { others, shared, right }
+    T::others(sum, max, near)
 }
 
 impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
