@@ -15,9 +15,9 @@ use crate::simd::{Op, Scalar, Simd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// x86 with AVX-512 (F, BW, CD, DQ, VL), through pulp.
+    /// x86 with AVX-512 (F, BW, CD, DQ, VL), through pulp; needs the default feature `avx512`.
     Avx512,
-    /// x86 with AVX2 and FMA, through pulp.
+    /// x86 with AVX2 and FMA, through pulp; needs the default feature `avx2`.
     Avx2,
     /// 64-bit ARM with NEON, through pulp.
     Neon,
@@ -33,22 +33,22 @@ impl Backend {
         [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable, Self::Scalar]
     }
 
-    /// The backends that this machine can run, fastest first.
+    /// The backends that this machine can run and the build has, fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::all().into_iter().filter(|b| b.is_available())
     }
 
-    /// Whether this machine can run it.
+    /// Whether this machine can run it and the build has it.
     pub fn is_available(self) -> bool {
         match self {
-            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            #[cfg(all(feature = "avx512", any(target_arch = "x86", target_arch = "x86_64")))]
             Self::Avx512 => crate::simd::x86::Avx512::try_new().is_some(),
-            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            #[cfg(all(feature = "avx2", any(target_arch = "x86", target_arch = "x86_64")))]
             Self::Avx2 => crate::simd::x86::Avx2::try_new().is_some(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => crate::simd::neon::Neon::try_new().is_some(),
             Self::Portable | Self::Scalar => true,
-            #[allow(unreachable_patterns, reason = "the backends of other architectures")]
+            #[allow(unreachable_patterns, reason = "the backends of other architectures, or left out")]
             _ => false,
         }
     }
@@ -72,7 +72,7 @@ impl Backend {
     /// The operations on this backend.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the machine lacks its instructions.
+    /// [`Error::Unavailable`] if the machine lacks its instructions, or the build its kernels.
     pub fn try_get(self) -> Result<Kernels, Error> {
         if self.is_available() {
             Ok(Kernels { backend: self })
@@ -137,13 +137,13 @@ impl Kernels {
         // Unit tests are of what lies below the kernels: those need no more than one backend, which saves minutes.
         #[cfg(not(test))]
         match self.backend {
-            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            #[cfg(all(feature = "avx512", any(target_arch = "x86", target_arch = "x86_64")))]
             Backend::Avx512 => {
                 if let Some(s) = crate::simd::x86::Avx512::try_new() {
                     return Simd::vectorize(s, op);
                 }
             }
-            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            #[cfg(all(feature = "avx2", any(target_arch = "x86", target_arch = "x86_64")))]
             Backend::Avx2 => {
                 if let Some(s) = crate::simd::x86::Avx2::try_new() {
                     return Simd::vectorize(s, op);

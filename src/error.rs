@@ -63,7 +63,7 @@ pub enum Error {
         /// What it must be.
         requirement: &'static str,
     },
-    /// The backend is not available on this machine.
+    /// The backend is not available: this machine or this build lacks it.
     Unavailable {
         /// The backend asked for.
         backend: &'static str,
@@ -92,7 +92,7 @@ impl fmt::Display for Error {
             Self::Combination { first, second } => write!(f, "`{first}` cannot be combined with {second}"),
             Self::Row { row, requirement } => write!(f, "row {row} must {requirement}"),
             Self::Unavailable { backend } => {
-                write!(f, "the backend `{backend}` is not available on this machine")
+                write!(f, "the backend `{backend}` is not available: this machine or this build lacks it")
             }
             Self::UnknownBackend => f.write_str(
                 "LOSSPREP_BACKEND names no backend; known are avx512, avx2, neon, portable and scalar",
