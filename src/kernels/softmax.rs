@@ -11,11 +11,11 @@
 //! earnest. All of it happens at a power of two where nothing is subnormal; the multiplication that ends it rounds
 //! subnormal results. In place, and in rows longer than the cache, w is computed again, to the same bits.
 //!
-//! *log_softmax and logsumexp.* 1. and 2. as above. L − m = log1p(others/exp m), others = S − exp m, where that
-//! is at least n·2^−15 (f64: n·2^−32) of exp m, and of all of it in the longest rows. Elsewhere S is too coarse for it, and
-//! others are summed again: all terms but one occurrence of m, relative to the exponent of the second largest, so that
-//! the sum keeps its relative accuracy however small it is. 3. x − m and L − m are subtracted in two words each; where
-//! L − m ≥ log 2 and m is moderate, x and the two words of L.
+//! *log_softmax and logsumexp.* 1. and 2. as above. L is the logarithm of S, or where S < 2·exp m, m + log1p(others/exp m)
+//! with others = S − exp m, if that is at least n·2^−15 (f64: n·2^−32) of exp m, and all of it in the longest rows.
+//! Elsewhere S is too coarse for it, and others are summed again: all terms but one occurrence of m, relative to the exponent
+//! of the second largest, so that the sum keeps its relative accuracy however small it is. 3. x − m and L − m are subtracted in
+//! two words each; where L − m ≥ log 2 and m is moderate, x and the two words of L.
 //!
 //! x is not rounded against m: integers K make the terms relative. Only where |m| ≥ 512 (f32) or
 //! 4,096 (f64) is m subtracted, which is exact for every term that reaches a result. With a temperature
@@ -209,25 +209,20 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     fn others<S: Simd>(row: Self::Row<S>, max: Term<Self, S>, near: Self) -> Others<Self, S>
     where
         Self: Sized;
-    /// log1p(others/max) in two words.
-    fn log1p<S: Simd>(others: [Self::Row<S>; 2]) -> Word<Self, S>
-    where
-        Self: Sized;
     /// (1 − p)·g of the largest term: others·r/2^RAISE, r = 2^RAISE·g/sum.
     fn complement<S: Simd>(others: Self::Row<S>, r: Word<Self, S>) -> Vector<Self, S>
     where
         Self: Sized;
-    /// L, to be taken of a row's sum or, given what [`others`](Self::others) gives, from the largest term if the sum is
-    /// less than √2 times that.
+    /// L, to be taken of a row's sum or, given the largest term, from the two where the sum is less than twice that.
     fn logarithm<S: Simd>(
         sum: Self::Row<S>,
-        others: Option<[Self::Row<S>; 2]>,
+        max: Option<Self::Row<S>>,
         frame: &Frame<Self, S>,
     ) -> Logarithm<Self, S>
     where
         Self: Sized;
-    /// L − x
-    fn loss<S: Simd>(l: Logarithm<Self, S>, x: Vector<Self, S>) -> Vector<Self, S>
+    /// L − x in two words, of which the first is the rounded difference.
+    fn less<S: Simd>(l: Logarithm<Self, S>, x: Vector<Self, S>) -> Word<Self, S>
     where
         Self: Sized;
     /// A step on a part of a long row.
@@ -388,11 +383,6 @@ impl SoftmaxElement for f32 {
     }
 
     #[inline(always)]
-    fn log1p<S: Simd>([others, max]: [Self::Row<S>; 2]) -> Word<f32, S> {
-        two_words([log1p(others[0] / max[0]), log1p(others[1] / max[1])])
-    }
-
-    #[inline(always)]
     fn complement<S: Simd>(others: Self::Row<S>, r: Word<f32, S>) -> Vector<f32, S> {
         Vector::narrow(halves(
             [r.hi, r.lo],
@@ -404,36 +394,35 @@ impl SoftmaxElement for f32 {
     #[inline(always)]
     fn logarithm<S: Simd>(
         sum: Self::Row<S>,
-        others: Option<[Self::Row<S>; 2]>,
+        max: Option<Self::Row<S>>,
         &Frame { m, shift, k, .. }: &Frame<f32, S>,
     ) -> Logarithm<f32, S> {
+        let s = k.s;
+        let [zero, one, two] = [Vector::splat(s, 0.0), Vector::splat(s, 1.0), Vector::splat(s, 2.0)];
         let lifted = (k - Self::LIFT).widen();
-        let [mut f, mut f2, mut k] = [sum; 3];
+        let [mut f, mut f2, mut k, mut near] = [sum; 4];
         for i in 0..2 {
             [f[i], f2[i], k[i]] = parts(sum[i]);
             k[i] = k[i] + lifted[i];
-        }
-        let mut base = shift;
-        if let Some([others, max]) = others {
-            let one = Vector::splat(sum[0].s, 1.0);
-            let zero = Vector::splat(sum[0].s, 0.0);
-            let mut near = sum;
-            for i in 0..2 {
-                let is = sum[i].lt(max[i] * SQRT_2);
-                f[i] = is.select(others[i], f[i]);
-                f2[i] = is.select(sum[i] + max[i], f2[i]);
-                k[i] = is.select(zero, k[i]);
+            if let Some(max) = max {
+                let (is, close) = (sum[i].lt(max[i] * 2.0), sum[i].lt(max[i] * SQRT_2));
+                let power = max[i] * close.select(one, two);
+                f[i] = is.select(sum[i] - power, f[i]);
+                f2[i] = is.select(sum[i] + power, f2[i]);
+                k[i] = is.select(close.select(zero, one), k[i]);
                 near[i] = is.select(one, zero);
             }
-            let near = Vector::narrow(near);
-            base = near.eq(Vector::splat(near.s, 1.0)).select(m, base);
         }
+        let base = match max {
+            None => shift,
+            Some(_) => Vector::narrow(near).eq(Vector::splat(s, 1.0)).select(m, shift),
+        };
         Logarithm { f, f2, k, base }
     }
 
     #[inline(always)]
-    fn loss<S: Simd>(Logarithm { f, f2, k, base }: Logarithm<f32, S>, x: Vector<f32, S>) -> Vector<f32, S> {
-        Vector::narrow(halves(
+    fn less<S: Simd>(Logarithm { f, f2, k, base }: Logarithm<f32, S>, x: Vector<f32, S>) -> Word<f32, S> {
+        two_words(halves(
             [base, x],
             #[inline(always)]
             |[base, x], i| log_of(f[i], f2[i], k[i]) + (base - x),
@@ -633,11 +622,6 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
-    fn log1p<S: Simd>([others, max]: [Self::Row<S>; 2]) -> Word<f64, S> {
-        log1p_word(others.div(max))
-    }
-
-    #[inline(always)]
     fn complement<S: Simd>(others: Self::Row<S>, r: Word<f64, S>) -> Vector<f64, S> {
         probability(others.hi, others.lo, r) * power(-(Self::RAISE as i64))
     }
@@ -645,27 +629,30 @@ impl SoftmaxElement for f64 {
     #[inline(always)]
     fn logarithm<S: Simd>(
         sum: Self::Row<S>,
-        others: Option<[Self::Row<S>; 2]>,
+        max: Option<Self::Row<S>>,
         &Frame { m, shift, k, .. }: &Frame<f64, S>,
     ) -> Logarithm<f64, S> {
         let ([mut f, mut f2], more) = parts_word(sum);
         let mut k = more + (k - Self::LIFT);
         let mut base = shift;
-        if let Some([others, max]) = others {
-            let near = sum.hi.lt(max.hi * SQRT_2);
-            let both = sum.add(max);
-            f = Word { hi: near.select(others.hi, f.hi), lo: near.select(others.lo, f.lo) };
-            f2 = Word { hi: near.select(both.hi, f2.hi), lo: near.select(both.lo, f2.lo) };
-            k = near.select(Vector::splat(k.s, 0.0), k);
+        if let Some(max) = max {
+            let (near, close) = (sum.hi.lt(max.hi * 2.0), sum.hi.lt(max.hi * SQRT_2));
+            let [zero, one, two] =
+                [Vector::splat(k.s, 0.0), Vector::splat(k.s, 1.0), Vector::splat(k.s, 2.0)];
+            let power = max.scale(close.select(one, two));
+            let (less, more) = (sum.add(Word { hi: -power.hi, lo: -power.lo }), sum.add(power));
+            f = Word { hi: near.select(less.hi, f.hi), lo: near.select(less.lo, f.lo) };
+            f2 = Word { hi: near.select(more.hi, f2.hi), lo: near.select(more.lo, f2.lo) };
+            k = near.select(close.select(zero, one), k);
             base = near.select(m, base);
         }
         Logarithm { f: [f.hi, f.lo], f2: [f2.hi, f2.lo], k: [k; 2], base }
     }
 
     #[inline(always)]
-    fn loss<S: Simd>(Logarithm { f, f2, k, base }: Logarithm<f64, S>, x: Vector<f64, S>) -> Vector<f64, S> {
+    fn less<S: Simd>(Logarithm { f, f2, k, base }: Logarithm<f64, S>, x: Vector<f64, S>) -> Word<f64, S> {
         let [f, f2] = [Word { hi: f[0], lo: f[1] }, Word { hi: f2[0], lo: f2[1] }];
-        loss(base, x, log_of_word(f, f2, k[0]))
+        sum_less(base, log_of_word(f, f2, k[0]), x)
     }
 
     #[cfg(feature = "rayon")]
@@ -1622,8 +1609,14 @@ impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
     /// Given a sum of terms that are precise, or not.
     #[inline(always)]
     fn new<G: Argument<T>, const PRECISE: bool>(g: G, head: &Head<T, S>, sum: T::Row<S>, near: T) -> Self {
+        if T::ample(sum) {
+            let log = T::less(T::logarithm(sum, None, &head.frame), head.m());
+            let all = log.hi.eq(log.hi) | head.special_rows();
+            return Self { log, shared: all, right: all };
+        }
         let Others { others, shared, right } = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
-        Self { log: T::log1p(others), shared, right }
+        let log = T::less(T::logarithm(sum, Some(others[1]), &head.frame), head.m());
+        Self { log, shared, right }
     }
 
     /// Whether it was not right in any row that matters.
@@ -2540,7 +2533,7 @@ impl<T: SoftmaxElement> Op for Losses<'_, T> {
     fn run<S: Simd>(self, s: S) {
         for pending in self.pending.iter().flatten() {
             let losses = &mut self.losses[pending.row..pending.row + pending.rows];
-            T::loss(pending.logarithm(s), class_logits(s, losses)).store_first(losses);
+            T::less(pending.logarithm(s), class_logits(s, losses)).hi.store_first(losses);
         }
     }
 }
@@ -2552,13 +2545,15 @@ fn class_logits<T: Lane, S: Simd>(s: S, losses: &[T]) -> Vector<T, S> {
     Vector::load_first(s, losses, losses.first().copied().unwrap_or(T::zero()))
 }
 
-/// m + log − x
+/// m + log − x in two words, the first rounded; infinite where m − x is.
 #[inline(always)]
-fn loss<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, x: Vector<T, S>, log: Word<T, S>) -> Vector<T, S> {
+fn sum_less<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, log: Word<T, S>, x: Vector<T, S>) -> Word<T, S> {
     let gap = finite_or_head(two_sum(m, -x));
     let sum = two_sum(gap.hi, log.hi);
-    let loss = sum.hi + (sum.lo + (gap.lo + log.lo));
-    is_finite(gap.hi).select(loss, gap.hi)
+    let difference = fast_two_sum(sum.hi, sum.lo + (gap.lo + log.lo));
+    let finite = is_finite(gap.hi);
+    let zero = Vector::splat(x.s, T::zero());
+    Word { hi: finite.select(difference.hi, gap.hi), lo: finite.select(difference.lo, zero) }
 }
 
 /// A logarithm that is to be taken: base + log(1 + f) + k·log 2, with 2 + f times the same number as f. Of f64 rows each is
@@ -2647,7 +2642,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             let top = class_logits(s, &self.losses[row..row + rows]).eq(head.m()) & !shared;
             let rest = right.select(-T::complement(others[0], r), Vector::splat(s, T::NAN));
             (keep, add) = (top.select(zero, keep), top.select(rest, add));
-            l = T::logarithm(sum, Some(others), &head.frame);
+            l = T::logarithm(sum, Some(others[1]), &head.frame);
         }
         let batches = &mut *self.batches;
         (batches.keep, batches.add, batches.ordinary) = (keep.to_array(), add.to_array(), ordinary);
@@ -2663,7 +2658,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         }
         if !ordinary {
             let x = class_logits(s, &self.losses[row..row + rows]);
-            self.write(row, rows, &head, T::loss(l, x), settled);
+            self.write(row, rows, &head, T::less(l, x).hi, settled);
         }
         Share { r, care, settled }
     }
@@ -2681,7 +2676,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         if these.any() {
             let log = s.apart(LogRest { a, argument: Plain, head: &head });
             let x = class_logits(s, &self.losses[row..row + a.rows()]);
-            let loss = self.write(row, a.rows(), &head, loss(head.m(), x, log), these);
+            let loss = self.write(row, a.rows(), &head, sum_less(head.m(), log, x).hi, these);
             // Other losses are at least log 2.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
         }

@@ -24,7 +24,7 @@
 //!
 //! Classes without smoothing, z-loss, softcap and temperature take the passes of softmax instead (`cross_entropy` in
 //! `kernels/softmax.rs`): p·g costs no more than p; L − x_t is taken from the logarithm of the sum S, or with exp m and
-//! others = S − exp m from log1p(others/exp m) where S < √2·exp m. The gradient at the class, −(1 − p)·g, is p·g − g where
+//! others = S − exp m from log1p(others/exp m) where S < 2·exp m. The gradient at the class, −(1 − p)·g, is p·g − g where
 //! p ≤ ½, else −(others/S)·g; where others is too small beside S to be known from it, it is summed by itself, and the gradient
 //! is expm1(−loss)·g. Rows whose factor is above 1, tiny or not finite have their gradient from the steps above, row by row,
 //! so that no row's bits depend on another; rows whose loss is less than a normal number that too.
