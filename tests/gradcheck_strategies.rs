@@ -1,7 +1,7 @@
 //! The strategies yield what they promise, and the macros find planted errors.
 #![cfg(feature = "proptest")]
 
-use lossprep::gradcheck::{Options, check_vjp};
+use lossprep::gradcheck::{Options, Verdict, check_vjp};
 use lossprep::strategies;
 use lossprep::{Layout, NormGuard, check_against_reference, check_gradient_of, reference};
 use proptest::strategy::{Strategy, ValueTree};
@@ -73,8 +73,8 @@ fn softmax_vjp<T: num_traits::Float>(x: &[T], g: &[T], dx: &mut [T]) {
 }
 
 #[test]
-fn a_saturated_row_passes() {
-    // Where the sum that the textbook subtracts from is rounded, all of its gradient is lost: found by a macro.
+fn the_textbook_gradient_of_a_saturated_row_is_found() {
+    // The sum that the textbook subtracts is rounded, and so all of the gradient is lost: found by a macro.
     let x = [20.0_f32, 3.3126912];
     let check = |vjp: fn(&[f32], &[f32], &mut [f32])| {
         check_vjp(
@@ -90,8 +90,9 @@ fn a_saturated_row_passes() {
         softmax(x, &mut y);
         reference::softmax_vjp(&y, g, dx);
     };
-    assert!(check(softmax_vjp).is_right());
-    assert!(!check(textbook).is_right());
+    assert_eq!(check(textbook).verdict, Verdict::Fail);
+    // Differences in f32 do not confirm it either.
+    assert_eq!(check(softmax_vjp).verdict, Verdict::Inconclusive);
 }
 
 #[test]
