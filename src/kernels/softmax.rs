@@ -379,7 +379,7 @@ impl SoftmaxElement for f32 {
                 !beyond.lt(Vector::splat(beyond.s, 0.0))
             },
         );
-        Others { others: [others, max], shared, right }
+        Others { others, max, shared, right }
     }
 
     #[inline(always)]
@@ -618,7 +618,7 @@ impl SoftmaxElement for f64 {
         let max = word(max);
         let others = row.add(Word { hi: -max.hi, lo: -max.lo });
         let [shared, right] = [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)];
-        Others { others: [others, max], shared, right }
+        Others { others, max, shared, right }
     }
 
     #[inline(always)]
@@ -1588,7 +1588,8 @@ fn near<T: SoftmaxElement>(len: usize) -> T {
 /// A row's sum of terms without the largest, and that one; the lanes where the former is at least as large, and those where
 /// it is at least [`near`] times as large.
 pub struct Others<T: SoftmaxElement, S: Simd> {
-    others: [T::Row<S>; 2],
+    others: T::Row<S>,
+    max: T::Row<S>,
     shared: Mask<T, S>,
     right: Mask<T, S>,
 }
@@ -1614,8 +1615,8 @@ impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
             let all = log.hi.eq(log.hi) | head.special_rows();
             return Self { log, shared: all, right: all };
         }
-        let Others { others, shared, right } = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
-        let log = T::less(T::logarithm(sum, Some(others[1]), &head.frame), head.m());
+        let Others { max, shared, right, .. } = by_largest::<T, S, G, PRECISE>(g, head, sum, near);
+        let log = T::less(T::logarithm(sum, Some(max), &head.frame), head.m());
         Self { log, shared, right }
     }
 
@@ -2635,14 +2636,15 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         if ordinary && T::ample(sum) {
             l = T::logarithm(sum, None, &head.frame);
         } else {
-            let Others { others, shared, right } = by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
+            let Others { others, max, shared, right } =
+                by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
             settled = right | special;
             ordinary = !(!right | care).any();
             // The class is the maximum, and p above ½: as p − 1 it would cancel.
             let top = class_logits(s, &self.losses[row..row + rows]).eq(head.m()) & !shared;
-            let rest = right.select(-T::complement(others[0], r), Vector::splat(s, T::NAN));
+            let rest = right.select(-T::complement(others, r), Vector::splat(s, T::NAN));
             (keep, add) = (top.select(zero, keep), top.select(rest, add));
-            l = T::logarithm(sum, Some(others[1]), &head.frame);
+            l = T::logarithm(sum, Some(max), &head.frame);
         }
         let batches = &mut *self.batches;
         (batches.keep, batches.add, batches.ordinary) = (keep.to_array(), add.to_array(), ordinary);
