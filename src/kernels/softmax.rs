@@ -2679,7 +2679,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             let log = s.apart(LogRest { a, argument: Plain, head: &head });
             let x = class_logits(s, &self.losses[row..row + a.rows()]);
             let loss = self.write(row, a.rows(), &head, sum_less(head.m(), log, x).hi, these);
-            // Other losses are at least log 2.
+            // Other losses are at least log1p of `near`.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
         }
         if !self.gradient {
