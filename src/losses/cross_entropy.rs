@@ -284,7 +284,7 @@ enum Kind<T> {
 struct Problem<'a, T> {
     layout: Layout,
     target: Target<'a, T>,
-    options: CrossEntropyOptions<'a, T>,
+    options: &'a CrossEntropyOptions<'a, T>,
     kind: Kind<T>,
 }
 
@@ -730,7 +730,7 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
 impl<'a, T: Element + WideElement> Problem<'a, T> {
     /// The classes, where softmax and little more does it.
     fn simple(&self) -> Option<&'a [usize]> {
-        let CrossEntropyOptions { label_smoothing, z_loss, softcap, temperature, .. } = self.options;
+        let CrossEntropyOptions { label_smoothing, z_loss, softcap, temperature, .. } = *self.options;
         let plain = label_smoothing == T::zero() && z_loss == T::zero() && softcap.is_none();
         match self.target {
             Target::Classes(classes) if plain && temperature == T::one() && self.kind == Kind::Plain => {
@@ -850,35 +850,19 @@ fn check_gradient<T>(layout: Layout, upstream: &[T], losses: &[T]) -> Result<(),
 }
 
 impl<'a, T: Element> Problem<'a, T> {
-    fn cross_entropy(
+    fn new(
+        kind: Kind<T>,
         target: Target<'a, T>,
         layout: Layout,
-        options: &CrossEntropyOptions<'a, T>,
+        options: &'a CrossEntropyOptions<'a, T>,
     ) -> Result<Self, Error> {
-        options.check(target, layout)?;
-        Ok(Self { layout, target, options: *options, kind: Kind::Plain })
-    }
-
-    fn focal(
-        classes: &'a [usize],
-        gamma: T,
-        layout: Layout,
-        options: &ClassOptions<'a, T>,
-    ) -> Result<Self, Error> {
-        if !(gamma >= T::zero() && gamma.is_finite()) {
+        if let Kind::Focal(gamma) = kind
+            && !(gamma >= T::zero() && gamma.is_finite())
+        {
             return Err(Error::Parameter { name: "gamma", requirement: "finite and not negative" });
         }
-        let options = CrossEntropyOptions { classes: *options, ..CrossEntropyOptions::new() };
-        let target = Target::Classes(classes);
         options.check(target, layout)?;
-        Ok(Self { layout, target, options, kind: Kind::Focal(gamma) })
-    }
-
-    fn divergence(target: &'a [T], temperature: T, layout: Layout) -> Result<Self, Error> {
-        let options = CrossEntropyOptions::new().temperature(temperature);
-        let target = Target::Probabilities(target);
-        options.check(target, layout)?;
-        Ok(Self { layout, target, options, kind: Kind::Divergence })
+        Ok(Self { layout, target, options, kind })
     }
 }
 
@@ -925,7 +909,7 @@ operations! {
     pub fn cross_entropy<T>(self, x: &[T], target: Target<'_, T>, layout: Layout, options: &CrossEntropyOptions<'_, T>, losses: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
-        let problem = Problem::cross_entropy(target, layout, options)?;
+        let problem = Problem::new(Kind::Plain, target, layout, options)?;
         problem.solve(self, Some(x), &[], losses, &mut []);
         Ok(())
     }
@@ -964,7 +948,7 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("grad", layout.elements(), grad.len())?;
         check_gradient(layout, upstream, losses)?;
-        let problem = Problem::cross_entropy(target, layout, options)?;
+        let problem = Problem::new(Kind::Plain, target, layout, options)?;
         problem.solve(self, Some(x), upstream, losses, grad);
         Ok(())
     }
@@ -977,7 +961,7 @@ operations! {
     pub fn cross_entropy_with_grad_in_place<T>(self, data: &mut [T], target: Target<'_, T>, upstream: &[T], layout: Layout, options: &CrossEntropyOptions<'_, T>, losses: &mut [T]) {
         check_len("data", layout.elements(), data.len())?;
         check_gradient(layout, upstream, losses)?;
-        let problem = Problem::cross_entropy(target, layout, options)?;
+        let problem = Problem::new(Kind::Plain, target, layout, options)?;
         problem.solve(self, None, upstream, losses, data);
         Ok(())
     }
@@ -1009,7 +993,8 @@ operations! {
     pub fn focal_loss<T>(self, x: &[T], classes: &[usize], gamma: T, layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
-        let problem = Problem::focal(classes, gamma, layout, options)?;
+        let options = CrossEntropyOptions { classes: *options, ..CrossEntropyOptions::new() };
+        let problem = Problem::new(Kind::Focal(gamma), Target::Classes(classes), layout, &options)?;
         problem.solve(self, Some(x), &[], losses, &mut []);
         Ok(())
     }
@@ -1029,7 +1014,8 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("grad", layout.elements(), grad.len())?;
         check_gradient(layout, upstream, losses)?;
-        let problem = Problem::focal(classes, gamma, layout, options)?;
+        let options = CrossEntropyOptions { classes: *options, ..CrossEntropyOptions::new() };
+        let problem = Problem::new(Kind::Focal(gamma), Target::Classes(classes), layout, &options)?;
         problem.solve(self, Some(x), upstream, losses, grad);
         Ok(())
     }
@@ -1063,7 +1049,8 @@ operations! {
     pub fn kl_div<T>(self, x: &[T], target: &[T], temperature: T, layout: Layout, losses: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("losses", layout.row_count(), losses.len())?;
-        let problem = Problem::divergence(target, temperature, layout)?;
+        let options = CrossEntropyOptions::new().temperature(temperature);
+        let problem = Problem::new(Kind::Divergence, Target::Probabilities(target), layout, &options)?;
         problem.solve(self, Some(x), &[], losses, &mut []);
         Ok(())
     }
@@ -1081,7 +1068,8 @@ operations! {
         check_len("x", layout.elements(), x.len())?;
         check_len("grad", layout.elements(), grad.len())?;
         check_gradient(layout, upstream, losses)?;
-        let problem = Problem::divergence(target, temperature, layout)?;
+        let options = CrossEntropyOptions::new().temperature(temperature);
+        let problem = Problem::new(Kind::Divergence, Target::Probabilities(target), layout, &options)?;
         problem.solve(self, Some(x), upstream, losses, grad);
         Ok(())
     }
