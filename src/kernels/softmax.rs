@@ -2625,7 +2625,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     ) -> Share<T, S> {
         let zero = Vector::splat(s, T::zero());
         let g = self.targets.factors(s, row, rows) + zero;
-        let r = T::reciprocal(sum, T::RAISE).mul_one(g);
+        let r = if self.gradient { T::reciprocal(sum, T::RAISE).mul_one(g) } else { Word::exact(zero) };
         let special = head.special_rows();
         let care = special | needs_care(g);
         let mut settled = zero.eq(zero);
@@ -2640,10 +2640,12 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
                 by_largest::<_, _, _, false>(Plain, &head, sum, self.near);
             settled = right | special;
             ordinary = !(!right | care).any();
-            // The class is the maximum, and p above ½: as p − 1 it would cancel.
-            let top = class_logits(s, &self.losses[row..row + rows]).eq(head.m()) & !shared;
-            let rest = right.select(-T::complement(others, r), Vector::splat(s, T::NAN));
-            (keep, add) = (top.select(zero, keep), top.select(rest, add));
+            if self.gradient {
+                // The class is the maximum, and p above ½: as p − 1 it would cancel.
+                let top = class_logits(s, &self.losses[row..row + rows]).eq(head.m()) & !shared;
+                let rest = right.select(-T::complement(others, r), Vector::splat(s, T::NAN));
+                (keep, add) = (top.select(zero, keep), top.select(rest, add));
+            }
             l = T::logarithm(sum, Some(max), &head.frame);
         }
         let batches = &mut *self.batches;
@@ -2659,8 +2661,14 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             *count = 0;
         }
         if !ordinary {
-            let x = class_logits(s, &self.losses[row..row + rows]);
-            self.write(row, rows, &head, T::less(l, x).hi, settled);
+            self.write(
+                row,
+                rows,
+                &head,
+                settled,
+                #[inline(always)]
+                |x| T::less(l, x).hi,
+            );
         }
         Share { r, care, settled }
     }
@@ -2677,8 +2685,14 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let these = !settled;
         if these.any() {
             let log = s.apart(LogRest { a, argument: Plain, head: &head });
-            let x = class_logits(s, &self.losses[row..row + a.rows()]);
-            let loss = self.write(row, a.rows(), &head, sum_less(head.m(), log, x).hi, these);
+            let loss = self.write(
+                row,
+                a.rows(),
+                &head,
+                these,
+                #[inline(always)]
+                |x| sum_less(head.m(), log, x).hi,
+            );
             // Other losses are at least log1p of `near`.
             care = care | (these & loss.lt(Vector::splat(s, T::min_positive_value())));
         }
@@ -2761,20 +2775,20 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
 impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
     const SOFTMAX: Softmax<Plain, T> = Softmax { argument: Plain, empty: T::NAN };
 
-    /// Turns x_t into the loss in `these` of the rows.
+    /// Turns x_t into the loss that `loss` gives for it, in `these` of the rows.
     #[inline(always)]
     fn write<S: Simd>(
         &mut self,
         row: usize,
         rows: usize,
         head: &Head<T, S>,
-        loss: Vector<T, S>,
         these: Mask<T, S>,
+        loss: impl FnOnce(Vector<T, S>) -> Vector<T, S>,
     ) -> Vector<T, S> {
         let losses = &mut self.losses[row..row + rows];
         let x = class_logits(these.s, losses);
         let special = head.special(T::NAN, T::NAN);
-        let loss = these.select(special.rows.select(special.value, loss), x);
+        let loss = these.select(special.rows.select(special.value, loss(x)), x);
         loss.store_first(losses);
         loss
     }
