@@ -1476,6 +1476,12 @@ impl Block {
     }
 }
 
+/// Whether `LANES` rows of less than a register have a register from the beginning of each on, but for the last.
+#[inline(always)]
+fn all_but_one<T: Lane>(rows: usize, len: usize, x: &[T]) -> bool {
+    rows == T::LANES && x.len() >= (T::LANES - 2) * len + T::LANES
+}
+
 /// Contiguous rows into a tile, in squares of registers.
 struct ToTile<'a, T: Lane> {
     rows: usize,
@@ -1490,11 +1496,24 @@ impl<T: Lane> Op for ToTile<'_, T> {
         let Self { rows, x, tile } = self;
         let len = tile.len();
         if len < T::LANES {
-            // What a row's register has of the next rows is not stored; behind the last row there is nothing.
-            let square = Vector::<T, S>::transpose(each(
-                #[inline(always)]
-                |r| Vector::load_first(s, x.get(r % T::LANES * len..).unwrap_or_default(), T::zero()),
-            ));
+            // What a row's register has of the next rows is not stored; behind the last row there may be nothing.
+            let last = T::LANES - 1;
+            let square = Vector::<T, S>::transpose(if all_but_one::<T>(rows, len, x) {
+                // No loop: all stays in registers.
+                let tail = Vector::load_first(s, &x[last * len..], T::zero());
+                each(
+                    #[inline(always)]
+                    |r| {
+                        let r = r % T::LANES;
+                        if r < last { Vector::load(s, register(x, r * len)) } else { tail }
+                    },
+                )
+            } else {
+                each(
+                    #[inline(always)]
+                    |r| Vector::load_first(s, x.get(r % T::LANES * len..).unwrap_or_default(), T::zero()),
+                )
+            });
             for (to, from) in tile.iter_mut().zip(square) {
                 from.store(to);
             }
@@ -1545,8 +1564,16 @@ impl<T: Lane> Op for FromTile<'_, T> {
                 #[inline(always)]
                 |i| Vector::load(s, tile.get(i).unwrap_or(&zero)),
             ));
+            // What this writes beyond a row, that of the next one overwrites.
+            if all_but_one::<T>(rows, len, out) {
+                let last = T::LANES - 1;
+                for (r, row) in square.into_iter().enumerate().take(last) {
+                    row.store(register_mut(out, r * len));
+                }
+                square[last].store_first(&mut out[last * len..]);
+                return;
+            }
             for (r, row) in square.into_iter().enumerate().take(rows) {
-                // What this writes beyond a row, that of the next one overwrites.
                 row.store_first(&mut out[r * len..]);
             }
             return;
