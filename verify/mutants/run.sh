@@ -103,7 +103,7 @@ for n in "${names[@]}"; do
   for level in --quick ""; do
     # A panic is a find too; so is a run without end.
     if ! MUTANT=$n timeout 900 "$verify" $level --op "${ops[$n]}" >"$folder/$n.log" 2>&1; then
-      line=$(grep -m1 -iE 'broken|differ|fail|panicked|wrong' "$folder/$n.log" | sed 's/^ *//; s/  */ /g; s/|/\\|/g' | cut -c1-110 || true)
+      line=$(grep -v 'verdict$' "$folder/$n.log" | grep -m1 -iE 'broken|differ|fail|panicked|wrong' | sed 's/^ *//; s/  */ /g; s/|/\\|/g' | cut -c1-110 || true)
       found[$n]="report ${level:-by default}: ${line:-exit code}"
       break
     fi
