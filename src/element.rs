@@ -127,11 +127,11 @@ macro_rules! lane {
             }
             #[inline(always)]
             fn flat(registers: &[Self::Array]) -> &[Self] {
-                registers.as_flattened()
+                bytemuck::must_cast_slice(registers)
             }
             #[inline(always)]
             fn flat_mut(registers: &mut [Self::Array]) -> &mut [Self] {
-                registers.as_flattened_mut()
+                bytemuck::must_cast_slice_mut(registers)
             }
             #[inline(always)]
             fn lanes_splat<S: Simd>(s: S, x: Self) -> Self::Raw<S> {

@@ -141,8 +141,8 @@ fn all_loaded<T: Lane, S: Simd, const M: usize>(s: S, from: &[T::Array; M]) -> [
 
 #[inline(always)]
 fn all_stored<T: Lane, S: Simd, const M: usize>(to: &mut [T::Array; M], v: [Vector<T, S>; M]) {
-    for (to, v) in to.iter_mut().zip(v) {
-        v.store(to);
+    for (i, to) in to.iter_mut().enumerate() {
+        v[i].store(to);
     }
 }
 
@@ -332,11 +332,11 @@ impl<S: Simd> Each<f32, S> for [Vector<f64, S>; 2] {
     }
     #[inline(always)]
     fn put(self, rows: &mut [[f64; 8]; 2], i: usize) {
-        rows.as_flattened_mut()[i] = self[0].to_array()[0];
+        rows[i / 8][i % 8] = self[0].to_array()[0];
     }
     #[inline(always)]
     fn row(s: S, rows: &[[f64; 8]; 2], i: usize) -> Self {
-        [Vector::splat(s, rows.as_flattened()[i]); 2]
+        [Vector::splat(s, rows[i / 8][i % 8]); 2]
     }
     #[inline(always)]
     fn all(s: S, rows: &[[f64; 8]; 2]) -> Self {
@@ -1071,7 +1071,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         } else if tiled {
             blocks.with_tiles::<S, MODERATE>(s);
         } else {
-            s.apart(&mut InTiles { blocks, sides: [Tiles::none(), Tiles::none()] });
+            blocks.with_tiles::<S, 0>(s);
         }
     }
     if along > 0 {
@@ -1514,8 +1514,8 @@ impl<T: Lane> Op for ToTile<'_, T> {
                     |r| Vector::load_first(s, x.get(r % T::LANES * len..).unwrap_or_default(), T::zero()),
                 )
             });
-            for (to, from) in tile.iter_mut().zip(square) {
-                from.store(to);
+            for (i, to) in tile.iter_mut().enumerate().take(T::LANES) {
+                square[i].store(to);
             }
             return;
         }

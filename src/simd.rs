@@ -112,8 +112,8 @@ pub trait Lanes<T: Lane>: Copy {
     #[inline(always)]
     fn load_partial(self, from: &[T], fill: T) -> Self::V {
         let mut all = T::array(fill);
-        for (lane, &x) in all.as_mut().iter_mut().zip(from) {
-            *lane = x;
+        for (i, &x) in from.iter().enumerate() {
+            all.as_mut()[i] = x;
         }
         self.load(&all)
     }
@@ -123,8 +123,8 @@ pub trait Lanes<T: Lane>: Copy {
     fn store_partial(self, v: Self::V, to: &mut [T]) {
         let mut all = T::array(T::zero());
         self.store(v, &mut all);
-        for (x, &lane) in to.iter_mut().zip(all.as_ref()) {
-            *x = lane;
+        for (i, x) in to.iter_mut().enumerate().take(T::LANES) {
+            *x = all.as_ref()[i];
         }
     }
 
@@ -431,13 +431,13 @@ impl<T: Lane, S: Simd> Vector<T, S> {
     pub(crate) fn transpose(square: [Self; 16]) -> [Self; 16] {
         let s = square[0].s;
         let mut raw = [square[0].raw; 16];
-        for (raw, register) in raw.iter_mut().zip(square) {
-            *raw = register.raw;
+        for (i, raw) in raw.iter_mut().enumerate() {
+            *raw = square[i].raw;
         }
         let raw = T::lanes_transpose(s, raw);
         let mut square = square;
-        for (register, raw) in square.iter_mut().zip(raw) {
-            register.raw = raw;
+        for (i, register) in square.iter_mut().enumerate() {
+            register.raw = raw[i];
         }
         square
     }

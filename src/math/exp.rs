@@ -179,8 +179,8 @@ fn horners<T: Lane, S: Simd, const M: usize, const N: usize>(
     let mut sums = [Vector::splat(x[0].s, c[N - 1]); M];
     for n in (0..N - 1).rev() {
         let c = Vector::splat(x[0].s, c[n]);
-        for (sum, &x) in sums.iter_mut().zip(&x) {
-            *sum = sum.mul_add(x, c);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = sum.mul_add(x[i], c);
         }
         if n == N - 2 {
             between();

@@ -186,8 +186,8 @@ impl Accumulate for f32 {
             let zero = Self::ANCHORS[n].to_bits().wrapping_mul(count as u32).wrapping_sub(middle);
             let integers =
                 words[n].add_bits(Vector::splat(s, f32::from_bits(zero.wrapping_neg()))).integers();
-            for (total, integer) in totals[n].iter_mut().zip(integers) {
-                *total = *total + (integer - f64::from(middle));
+            for (i, total) in totals[n].iter_mut().enumerate() {
+                *total = *total + (integers[i] - f64::from(middle));
             }
         }
     }

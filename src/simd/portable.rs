@@ -150,12 +150,8 @@ lanes!(f64, f64x8, u64x8, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000, f
 
 impl Simd for Portable {
     const LEAN: bool = !FUSED;
-    #[inline(always)]
-    fn vectorize<O: Op>(self, op: O) -> O::Output {
-        op.run(self)
-    }
     #[inline(never)]
-    fn apart<O: Op>(self, op: O) -> O::Output {
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
         op.run(self)
     }
     #[inline(never)]

@@ -125,12 +125,8 @@ lanes!(f64, u64, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000);
 
 impl Simd for Scalar {
     const LEAN: bool = true;
-    #[inline(always)]
-    fn vectorize<O: Op>(self, op: O) -> O::Output {
-        op.run(self)
-    }
     #[inline(never)]
-    fn apart<O: Op>(self, op: O) -> O::Output {
+    fn vectorize<O: Op>(self, op: O) -> O::Output {
         op.run(self)
     }
     #[inline(never)]

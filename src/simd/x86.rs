@@ -123,7 +123,8 @@ impl Lanes<f32> for Avx512 {
         for column in 0..4 {
             // Of four rows, what is in this column of each quarter.
             let mut quads = [square[0]; 4];
-            for (quad, rows) in quads.iter_mut().zip(square.as_chunks::<4>().0) {
+            for (i, quad) in quads.iter_mut().enumerate() {
+                let rows = &square[4 * i..];
                 let [a, b] = if column < 2 {
                     [f._mm512_unpacklo_ps(rows[0], rows[1]), f._mm512_unpacklo_ps(rows[2], rows[3])]
                 } else {
@@ -325,7 +326,8 @@ impl Lanes<f64> for Avx512 {
         for column in 0..2 {
             // Of two rows, what is in this column of each quarter.
             let mut pairs = [square[0]; 4];
-            for (pair, rows) in pairs.iter_mut().zip(square.as_chunks::<2>().0) {
+            for (i, pair) in pairs.iter_mut().enumerate() {
+                let rows = &square[2 * i..];
                 *pair = if column == 0 {
                     f._mm512_unpacklo_pd(rows[0], rows[1])
                 } else {
@@ -735,8 +737,8 @@ fn load_words(s: Avx2, from: &[f32], fill: [__m256; 2]) -> [__m256; 2] {
         f._mm256_permutevar8x32_ps(cast([*low, *high]), f._mm256_add_epi32(numbers, by))
     } else {
         let [mut words, zero] = [[0.0; 4]; 2];
-        for (word, &x) in words.iter_mut().zip(from) {
-            *word = x;
+        for (i, &x) in from.iter().enumerate() {
+            words[i] = x;
         }
         cast([words, zero])
     };
@@ -768,8 +770,8 @@ fn store_words(s: Avx2, [low, high]: [__m256; 2], to: &mut [f32]) {
         }
     } else {
         let words: [f32; 8] = cast(low);
-        for (x, &word) in to.iter_mut().zip(&words) {
-            *x = word;
+        for (i, x) in to.iter_mut().enumerate() {
+            *x = words[i];
         }
     }
 }
@@ -795,8 +797,8 @@ impl Simd for Avx2 {
         let anchor = self.avx._mm256_set1_pd(4_503_599_627_370_496.0);
         let quarters: [__m128i; 4] = cast(v);
         let mut wide = [anchor; 4];
-        for (wide, quarter) in wide.iter_mut().zip(quarters) {
-            let bits = self.avx._mm256_or_pd(cast(self.avx2._mm256_cvtepu32_epi64(quarter)), anchor);
+        for (i, wide) in wide.iter_mut().enumerate() {
+            let bits = self.avx._mm256_or_pd(cast(self.avx2._mm256_cvtepu32_epi64(quarters[i])), anchor);
             *wide = self.avx._mm256_sub_pd(bits, anchor);
         }
         [[wide[0], wide[1]], [wide[2], wide[3]]]
