@@ -1168,7 +1168,8 @@ struct Blocks<'a, 'b, T: Lane, W, const N: usize, const IN_PLACE: bool> {
 }
 
 impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '_, T, W, N, IN_PLACE> {
-    /// Runs the work on copies. Out of line, for the pages of a large stack cost something wherever a function has one.
+    /// Runs the work, on copies unless `LEN` is 0. Out of line, for the pages of a large stack cost something wherever a
+    /// function has one, and all that calls `InTiles`, which is compiled in each unit of the crate that does.
     #[inline(never)]
     fn with_tiles<S: Simd, const LEN: usize>(self, s: S) {
         let (count, inner) = (self.count, self.layout.inner());
