@@ -20,10 +20,10 @@ use core::ops::Range;
 pub(crate) trait Access<T: Lane> {
     /// Lanes are neighbours of one row.
     const ACROSS: bool;
-    /// The input is overwritten by what is stored.
-    const IN_PLACE: bool;
     /// There is one register and no more.
     const SINGLE: bool = false;
+    /// Whether the input is overwritten by what is stored.
+    fn in_place(&self) -> bool;
     /// Registers of a row.
     fn steps(&self) -> usize;
     /// Those of them, from the first on, that hold nothing but elements; 0 where some may not take part.
@@ -96,7 +96,18 @@ pub(crate) trait Access<T: Lane> {
     ) -> usize {
         j
     }
-    /// The same, and stores what `f` gives for them and for what was stored before.
+    /// The same, and stores what `f` gives.
+    #[inline(always)]
+    fn rewrite<S: Simd, const M: usize>(
+        &mut self,
+        _: S,
+        j: usize,
+        _: usize,
+        _: impl FnMut([Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        j
+    }
+    /// The same for what was stored before too, where that is not the input.
     #[inline(always)]
     fn replace<S: Simd, const M: usize>(
         &mut self,
@@ -184,40 +195,59 @@ fn visited<T: Lane, S: Simd, const M: usize>(
     j + x.len() * M
 }
 
-/// [`Access::replace`] there; without an x, the output is it.
+/// [`Access::rewrite`] there; without an x, the output is it.
+#[inline(always)]
+fn rewritten<T: Lane, S: Simd, const M: usize>(
+    s: S,
+    x: Option<&[T::Array]>,
+    out: &mut [T::Array],
+    j: usize,
+    mut f: impl FnMut([Vector<T, S>; M]) -> [Vector<T, S>; M],
+) -> usize {
+    let (out, _) = out.as_chunks_mut::<M>();
+    let next = j + out.len() * M;
+    match x {
+        None => {
+            for out in out {
+                all_stored(out, f(all_loaded(s, out)));
+            }
+        }
+        Some(x) => {
+            for (x, out) in x.as_chunks::<M>().0.iter().zip(out) {
+                all_stored(out, f(all_loaded(s, x)));
+            }
+        }
+    }
+    next
+}
+
+/// [`Access::replace`] there.
 #[inline(always)]
 fn replaced<T: Lane, S: Simd, const M: usize>(
     s: S,
-    x: Option<&[T::Array]>,
+    x: &[T::Array],
     out: &mut [T::Array],
     ahead: Option<&[T::Array]>,
     j: usize,
     mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
 ) -> usize {
-    let (out, _) = out.as_chunks_mut::<M>();
-    let next = j + out.len() * M;
-    match (x, ahead) {
-        (None, _) => {
-            for out in out {
-                let x = all_loaded(s, out);
-                all_stored(out, f(x, x));
-            }
-        }
-        (Some(x), None) => {
-            for (x, out) in x.as_chunks::<M>().0.iter().zip(out) {
+    let ((x, _), (out, _)) = (x.as_chunks::<M>(), out.as_chunks_mut::<M>());
+    match ahead {
+        None => {
+            for (x, out) in x.iter().zip(out) {
                 all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
             }
         }
-        (Some(x), Some(ahead)) => {
+        Some(ahead) => {
             let mut touched = 0;
-            for ((x, out), ahead) in x.as_chunks::<M>().0.iter().zip(out).zip(ahead.as_chunks().0) {
+            for ((x, out), ahead) in x.iter().zip(out).zip(ahead.as_chunks().0) {
                 touched |= touch::<T, M>(ahead);
                 all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
             }
             core::hint::black_box(touched);
         }
     }
-    next
+    j + x.len() * M
 }
 
 /// What a kernel does with the rows that an [`Access`] gives, of which the first is row `row`: up to three passes, each made
@@ -523,7 +553,10 @@ pub(crate) struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
 
 impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N, IN_PLACE> {
     const ACROSS: bool = true;
-    const IN_PLACE: bool = IN_PLACE;
+    #[inline(always)]
+    fn in_place(&self) -> bool {
+        IN_PLACE
+    }
     #[inline(always)]
     fn steps(&self) -> usize {
         self.steps
@@ -571,6 +604,17 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         visited(s, x, ahead, j, f)
     }
     #[inline(always)]
+    fn rewrite<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        j: usize,
+        end: usize,
+        f: impl FnMut([Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        let x = if IN_PLACE { None } else { Some(&self.inputs[0][j..end]) };
+        rewritten(s, x, &mut self.out[j..end], j, f)
+    }
+    #[inline(always)]
     fn replace<S: Simd, const M: usize>(
         &mut self,
         s: S,
@@ -580,11 +624,11 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
         if IN_PLACE {
-            return replaced(s, None, &mut self.out[j..end], None, j, f);
+            return j;
         }
         let x = &self.inputs[0][j..end];
         let ahead = if ahead { Some(self.ahead.get(j..end).unwrap_or(x)) } else { None };
-        replaced(s, Some(x), &mut self.out[j..end], ahead, j, f)
+        replaced(s, x, &mut self.out[j..end], ahead, j, f)
     }
     #[inline(always)]
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
@@ -621,9 +665,11 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
 }
 
 /// `LANES` neighbouring rows, elements `stride` apart; `rows` of them are wanted.
-struct Columns<'a, T, const N: usize, const IN_PLACE: bool> {
+struct Columns<'a, T, const N: usize> {
     inputs: [&'a [T]; N],
     out: &'a mut [T],
+    /// The one input is `out`.
+    in_place: bool,
     len: usize,
     stride: usize,
     rows: usize,
@@ -640,9 +686,19 @@ fn register_mut<T: Lane>(x: &mut [T], from: usize) -> &mut T::Array {
     &mut T::registers_mut(&mut x[from..][..T::LANES]).0[0]
 }
 
-impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T, N, IN_PLACE> {
+impl<T: Lane, const N: usize> Columns<'_, T, N> {
+    #[inline(always)]
+    fn input(&self, n: usize) -> &[T] {
+        if self.in_place { self.out } else { self.inputs[n] }
+    }
+}
+
+impl<T: Lane, const N: usize> Access<T> for Columns<'_, T, N> {
     const ACROSS: bool = false;
-    const IN_PLACE: bool = IN_PLACE;
+    #[inline(always)]
+    fn in_place(&self) -> bool {
+        self.in_place
+    }
     #[inline(always)]
     fn steps(&self) -> usize {
         self.len
@@ -657,7 +713,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
     }
     #[inline(always)]
     fn load<S: Simd>(&self, s: S, n: usize, j: usize) -> Vector<T, S> {
-        Vector::load(s, register(if IN_PLACE { self.out } else { self.inputs[n] }, j * self.stride))
+        Vector::load(s, register(self.input(n), j * self.stride))
     }
     #[inline(always)]
     fn stored<S: Simd>(&self, s: S, j: usize) -> Vector<T, S> {
@@ -669,7 +725,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
     }
     #[inline(always)]
     fn element(&self, r: usize, i: usize) -> T {
-        (if IN_PLACE { &*self.out } else { self.inputs[0] })[i * self.stride + r]
+        self.input(0)[i * self.stride + r]
     }
 
     #[inline(always)]
@@ -682,11 +738,29 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
         mut f: impl FnMut([Vector<T, S>; M]),
     ) -> usize {
         if self.stride == T::LANES {
-            let x = if IN_PLACE { &*self.out } else { self.inputs[0] };
-            return visited(s, &T::registers(x).0[j..end], None, j, f);
+            return visited(s, &T::registers(self.input(0)).0[j..end], None, j, f);
         }
         while j + M <= end {
             f(self.loads(s, 0, j));
+            j += M;
+        }
+        j
+    }
+    #[inline(always)]
+    fn rewrite<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        mut j: usize,
+        end: usize,
+        mut f: impl FnMut([Vector<T, S>; M]) -> [Vector<T, S>; M],
+    ) -> usize {
+        if self.stride == T::LANES {
+            let x = if self.in_place { None } else { Some(&T::registers(self.inputs[0]).0[j..end]) };
+            return rewritten(s, x, &mut T::registers_mut(self.out).0[j..end], j, f);
+        }
+        while j + M <= end {
+            let v = f(self.loads(s, 0, j));
+            self.stores(j, v);
             j += M;
         }
         j
@@ -701,7 +775,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
         mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
         if self.stride == T::LANES {
-            let x = if IN_PLACE { None } else { Some(&T::registers(self.inputs[0]).0[j..end]) };
+            let x = &T::registers(self.inputs[0]).0[j..end];
             return replaced(s, x, &mut T::registers_mut(self.out).0[j..end], None, j, f);
         }
         while j + M <= end {
@@ -714,9 +788,11 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Columns<'_, T,
 }
 
 /// One row of any layout, of which not every element need take part.
-struct Lone<'a, T, const N: usize, const IN_PLACE: bool> {
+struct Lone<'a, T, const N: usize> {
     inputs: [&'a [T]; N],
     out: &'a mut [T],
+    /// The one input is `out`.
+    in_place: bool,
     fills: [T; N],
     place: Place<'a>,
 }
@@ -781,9 +857,12 @@ impl Place<'_> {
     }
 }
 
-impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N, IN_PLACE> {
+impl<T: Lane, const N: usize> Access<T> for Lone<'_, T, N> {
     const ACROSS: bool = true;
-    const IN_PLACE: bool = IN_PLACE;
+    #[inline(always)]
+    fn in_place(&self) -> bool {
+        self.in_place
+    }
     #[inline(always)]
     fn steps(&self) -> usize {
         self.place.len.div_ceil(T::LANES)
@@ -798,7 +877,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     }
     #[inline(always)]
     fn load<S: Simd>(&self, s: S, n: usize, j: usize) -> Vector<T, S> {
-        let x = if IN_PLACE { &*self.out } else { self.inputs[n] };
+        let x = if self.in_place { &*self.out } else { self.inputs[n] };
         Vector::load(s, &self.place.pick(x, j, self.fills[n]))
     }
     #[inline(always)]
@@ -811,7 +890,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Lone<'_, T, N,
     }
     #[inline(always)]
     fn element(&self, _: usize, i: usize) -> T {
-        (if IN_PLACE { &*self.out } else { self.inputs[0] })[self.place.start + i * self.place.stride]
+        (if self.in_place { &*self.out } else { self.inputs[0] })[self.place.start + i * self.place.stride]
     }
 }
 
@@ -823,8 +902,11 @@ struct Single<T: Lane, const N: usize, const IN_PLACE: bool> {
 
 impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Single<T, N, IN_PLACE> {
     const ACROSS: bool = true;
-    const IN_PLACE: bool = IN_PLACE;
     const SINGLE: bool = true;
+    #[inline(always)]
+    fn in_place(&self) -> bool {
+        IN_PLACE
+    }
     #[inline(always)]
     fn steps(&self) -> usize {
         1
@@ -1014,7 +1096,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         while row < count {
             let place =
                 Place { kept, row, start: row / inner * len * inner + row % inner, stride: inner, len };
-            lone(s, work, &mut Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place }, row);
+            lone(s, work, &mut Lone { inputs, out: &mut *out, in_place: IN_PLACE, fills, place }, row);
             work.finish(s, row, out, Block { start: place.start, inner, len, rows: 1 });
             row += 1;
         }
@@ -1051,12 +1133,13 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         let tiled = kept == Kept::All && len > 0 && len <= MODERATE;
         let wide = tiled && inner > T::LANES && layout.elements() >= MANY;
         let most = if wide { WIDE / len * T::LANES } else { T::LANES };
-        let blocks = Blocks::<T, W, N, IN_PLACE> {
+        let blocks = Blocks {
             layout,
             count: count - along,
             kept,
             inputs,
             out: &mut *out,
+            in_place: IN_PLACE,
             fills,
             work: &mut *work,
             tiled,
@@ -1153,13 +1236,14 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
 }
 
 /// Rows side by side, `LANES` at a time.
-struct Blocks<'a, 'b, T: Lane, W, const N: usize, const IN_PLACE: bool> {
+struct Blocks<'a, 'b, T: Lane, W, const N: usize> {
     layout: Layout,
     /// The number of rows, the first ones.
     count: usize,
     kept: Kept<'a>,
     inputs: [&'a [T]; N],
     out: &'a mut [T],
+    in_place: bool,
     fills: [T; N],
     work: &'b mut W,
     /// Whether rows are copied, and the most rows of a strip.
@@ -1167,7 +1251,7 @@ struct Blocks<'a, 'b, T: Lane, W, const N: usize, const IN_PLACE: bool> {
     most: usize,
 }
 
-impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '_, T, W, N, IN_PLACE> {
+impl<T: Lane, W: Work<T>, const N: usize> Blocks<'_, '_, T, W, N> {
     /// Runs the work, on copies unless `LEN` is 0. Out of line, for the pages of a large stack cost something wherever a
     /// function has one, and all that calls `InTiles`, which is compiled in each unit of the crate that does.
     #[inline(never)]
@@ -1186,20 +1270,28 @@ impl<'a, T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Blocks<'a, '
 }
 
 /// The work, and what rows are copied to.
-struct InTiles<'a, 'b, 'c, T: Lane, W, const N: usize, const IN_PLACE: bool> {
-    blocks: Blocks<'a, 'b, T, W, N, IN_PLACE>,
+struct InTiles<'a, 'b, 'c, T: Lane, W, const N: usize> {
+    blocks: Blocks<'a, 'b, T, W, N>,
     sides: [Tiles<'c, T, N>; 2],
 }
 
-impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
-    for &mut InTiles<'_, '_, '_, T, W, N, IN_PLACE>
-{
+impl<T: Lane, W: Work<T>, const N: usize> Op for &mut InTiles<'_, '_, '_, T, W, N> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let InTiles { blocks, sides } = self;
-        let &mut Blocks { layout, count, kept, inputs, ref mut out, fills, ref mut work, tiled, most } =
-            blocks;
+        let &mut Blocks {
+            layout,
+            count,
+            kept,
+            inputs,
+            ref mut out,
+            in_place,
+            fills,
+            ref mut work,
+            tiled,
+            most,
+        } = blocks;
         let (out, work): (&mut [T], &mut W) = (out, work);
         let (len, inner, reduces) = (layout.len(), layout.inner(), out.is_empty());
         let mut row = 0;
@@ -1211,7 +1303,7 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
             let mut second = W::Second::blank(s);
             if block.rows > 0 {
                 let part = strip.part::<T>(first_row);
-                let mut a = sides[strip.side].columns::<IN_PLACE>(part, block, inputs, out);
+                let mut a = sides[strip.side].columns(part, block, inputs, out, in_place);
                 second = work.second(s, &mut a, first_row, open);
             }
             // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
@@ -1229,7 +1321,7 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
                     break;
                 }
                 let place = Place { kept, row, start, stride: inner, len };
-                let mut a = Lone::<T, N, IN_PLACE> { inputs, out: &mut *out, fills, place };
+                let mut a = Lone { inputs, out: &mut *out, in_place, fills, place };
                 if W::MASKS {
                     passes(s, work, &mut a, row);
                 } else {
@@ -1244,21 +1336,15 @@ impl<T: Lane, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
             if next.rows > 0 {
                 let side = &mut sides[next_strip.side];
                 if new {
-                    side.gather::<S, IN_PLACE>(s, next_strip.all, inputs, out);
+                    side.gather(s, next_strip.all, inputs, out, in_place);
                 }
-                let mut a = side.columns::<IN_PLACE>(next_strip.part::<T>(row), next, inputs, out);
+                let mut a = side.columns(next_strip.part::<T>(row), next, inputs, out, in_place);
                 first = work.first(s, &mut a, row);
             }
             if block.rows > 0 {
                 let third = work.close(s, first_row, block.rows, open, second);
                 let (side, part) = (&mut sides[strip.side], strip.part::<T>(first_row));
-                work.third(
-                    s,
-                    &mut side.columns::<IN_PLACE>(part, block, inputs, out),
-                    first_row,
-                    open,
-                    third,
-                );
+                work.third(s, &mut side.columns(part, block, inputs, out, in_place), first_row, open, third);
                 let whole = strip.all.rows <= T::LANES;
                 if tiled && !whole {
                     let tile = Block { start: part * len * T::LANES, inner: T::LANES, ..block };
@@ -1332,16 +1418,12 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
 
     /// Copies rows.
     #[inline(always)]
-    fn gather<S: Simd, const IN_PLACE: bool>(&mut self, s: S, block: Block, inputs: [&[T]; N], out: &[T]) {
+    fn gather<S: Simd>(&mut self, s: S, block: Block, inputs: [&[T]; N], out: &[T], in_place: bool) {
         if self.out.is_empty() {
             return;
         }
-        if IN_PLACE {
-            block.gather(s, out, self.out);
-        } else {
-            for (tile, x) in self.inputs.iter_mut().zip(inputs) {
-                block.gather(s, x, tile);
-            }
+        for (tile, x) in self.inputs.iter_mut().zip(inputs) {
+            block.gather(s, if in_place { out } else { x }, tile);
         }
     }
 
@@ -1355,13 +1437,14 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
 
     /// The rows, copied or not.
     #[inline(always)]
-    fn columns<'a, const IN_PLACE: bool>(
+    fn columns<'a>(
         &'a mut self,
         part: usize,
         block: Block,
         inputs: [&'a [T]; N],
         out: &'a mut [T],
-    ) -> Columns<'a, T, N, IN_PLACE> {
+        in_place: bool,
+    ) -> Columns<'a, T, N> {
         let Block { start, inner, len, rows } = block;
         if !self.out.is_empty() {
             let inputs = each(
@@ -1369,16 +1452,16 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
                 |n| T::flat(&self.inputs[n][part * len..][..len]),
             );
             let out = T::flat_mut(&mut self.out[part * len..][..len]);
-            return Columns { inputs, out, len, stride: T::LANES, rows };
+            return Columns { inputs, out, in_place: false, len, stride: T::LANES, rows };
         }
         // From the first element of the first row to the last element of the last one.
         let part = if len == 0 { 0..0 } else { start..start + (len - 1) * inner + rows };
         let inputs = each(
             #[inline(always)]
-            |n| if IN_PLACE { inputs[n] } else { &inputs[n][part.clone()] },
+            |n| if in_place { inputs[n] } else { &inputs[n][part.clone()] },
         );
         let out = if out.is_empty() { out } else { &mut out[part] };
-        Columns { inputs, out, len, stride: inner, rows }
+        Columns { inputs, out, in_place, len, stride: inner, rows }
     }
 }
 

@@ -1406,7 +1406,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
     /// A row beyond the cache is cheaper to compute again than to write and read once more.
     #[inline(always)]
     fn recomputes<A: Access<T>>(a: &A) -> bool {
-        A::IN_PLACE || a.steps() > T::CACHED
+        a.in_place() || a.steps() > T::CACHED
     }
 
     /// N registers of the result; `r` is 1/S. `settle` has the last word, given the result and x.
@@ -1476,13 +1476,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         let mut j = 0;
         if (S::ROOMY || A::ACROSS) && G::PLAIN && head.tame.all {
             j = if again {
-                a.replace::<S, N>(
+                a.rewrite::<S, N>(
                     s,
                     j,
                     full,
-                    false,
                     #[inline(always)]
-                    |x, _| this.divide::<S, N, true>(x, None, &frame, r, settle),
+                    |x| this.divide::<S, N, true>(x, None, &frame, r, settle),
                 )
             } else {
                 a.replace::<S, N>(
@@ -1754,13 +1753,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         let l = fast_two_sum(head.hi, head.lo + log.lo);
         let mut j = 0;
         if !simple && none_special {
-            j = a.replace::<S, ROOM>(
+            j = a.rewrite::<S, ROOM>(
                 s,
                 j,
                 a.full(),
-                false,
                 #[inline(always)]
-                |x, _| {
+                |x| {
                     each(
                         #[inline(always)]
                         |i| {
@@ -1775,13 +1773,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         if simple && none_special {
             // A 1 that the compiler does not see.
             let one = Vector::splat(s, core::hint::black_box(T::one()));
-            j = a.replace::<S, ROOM>(
+            j = a.rewrite::<S, ROOM>(
                 s,
                 j,
                 a.full(),
-                false,
                 #[inline(always)]
-                |x, _| {
+                |x| {
                     each(
                         #[inline(always)]
                         |i| less_split(x[i], l, one),
@@ -2701,7 +2698,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         }
         let some = care.any();
         if A::ACROSS && some {
-            for j in 0..if A::IN_PLACE { 0 } else { a.steps() } {
+            for j in 0..if a.in_place() { 0 } else { a.steps() } {
                 let x = a.load(s, 0, j);
                 a.store(j, x);
             }
