@@ -623,6 +623,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         ahead: bool,
         f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
+        // Not asked for in place, and so not compiled there.
         if IN_PLACE {
             return j;
         }

@@ -9,7 +9,7 @@
 //! the exponent of exp m, and their sum S in fixed point (`math/sum.rs`). w is kept in the output.
 //! 3. With 1/S = h + l: y = h·t + (h·w + l·t), t from the table again: only the last addition rounds in
 //! earnest. All of it happens at a power of two where nothing is subnormal; the multiplication that ends it rounds
-//! subnormal results. In place, and in rows longer than the cache, w is computed again, to the same bits.
+//! subnormal results. In place, unless rows are copied, and in rows longer than the cache, w is computed again, to the same bits.
 //!
 //! *log_softmax and logsumexp.* 1. and 2. as above. L is the logarithm of S, or where S < 2·exp m, m + log1p(others/exp m)
 //! with others = S − exp m, if that is at least n·2^−15 (f64: n·2^−32) of exp m, and all of it in the longest rows.
