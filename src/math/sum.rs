@@ -1,7 +1,7 @@
 //! Sums of positive terms that do not depend on the order: fixed point, so addition is exact.
 //!
 //! # Algorithm
-//! Terms lie in [0, 2) and arrive as t + w, |w| ≤ t/16, multiplied by 2^[`LIFT`](Accumulate::LIFT), so that
+//! Terms lie in [0, 2) and arrive as t + t·q or t + w, |q| ≤ 1/16 and |w| ≤ t/16, multiplied by 2^[`LIFT`](Accumulate::LIFT), so that
 //! neither underflows; what follows leaves that out. Adding 2 to a term takes it to a binade with the grid g₁ = 2^(2−p):
 //! the addition rounds it to that grid, and the bit pattern of the sum is a constant plus the rounded term as an
 //! integer. Integers are added exactly, whichever way a row is split over lanes, blocks or threads. What the rounding
@@ -9,7 +9,7 @@
 //! that this adds up, what is left of that to a third.
 //!
 //! # Error
-//! Each term is rounded to g₂, and a small one when its parts are added: n terms are off by at most n·(2^−45 + 2^−48) in all
+//! Each term is rounded to g₂, and a small one when its parts are added: n terms are off by at most n·(2^−45 + 2^−47) in all
 //! for f32, n·2^−102 for f64. f32 rows with more than 2^17 terms have a third word: n·2^−66.
 
 use crate::element::Lane;
@@ -107,11 +107,12 @@ impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
     pub(crate) fn step(&mut self, n: usize, many: bool) {
         let [first, second, third] = T::ANCHORS;
         for i in 0..N {
-            let Term { t, w, low } = self.terms[i];
+            let term = self.terms[i];
+            let Term { t, rest, low } = term;
             let part = &mut self.part[i];
             match n {
                 0 => {
-                    *part = t + w;
+                    *part = term.rest_and(t);
                     if let Some(low) = low {
                         *part = *part + low;
                     }
@@ -124,8 +125,8 @@ impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
                 // Exact: nothing that is left out of a term on the grid has more bits than fit.
                 3 => self.beyond[i] = t - *part,
                 4 => {
-                    // Exact too where the grid took anything, for then the two all but cancel.
-                    *part = self.beyond[i] + w;
+                    // Where the grid took anything, the two all but cancel: nothing that counts is rounded.
+                    *part = term.rest_and(self.beyond[i]);
                     if let Some(low) = low {
                         *part = *part + low;
                     }
@@ -134,7 +135,11 @@ impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
                     let fine = *part + second;
                     self.words[1] = self.words[1].add_bits(fine);
                     if many {
-                        let least = (*part - (fine - second)) + (w - (*part - self.beyond[i])) + third;
+                        // What the fused step rounded: of t·q, and of the sum with it.
+                        let w = t * rest;
+                        let sum = self.beyond[i] + w;
+                        let rounded = (sum - *part) + (w - (sum - self.beyond[i])) + t.mul_add(rest, -w);
+                        let least = (*part - (fine - second)) + rounded + third;
                         self.words[2] = self.words[2].add_bits(least);
                     }
                 }
@@ -378,13 +383,14 @@ impl Total {
 
 /// The term's parts in two words.
 #[inline(always)]
-pub(crate) fn word<T: Lane, S: Simd>(Term { t, w, low }: Term<T, S>) -> Word<T, S> {
-    let sum = fast_two_sum(t, w);
-    match low {
-        None => sum,
+pub(crate) fn word<T: Lane, S: Simd>(term: Term<T, S>) -> Word<T, S> {
+    let hi = term.rest_and(term.t);
+    let lo = term.rest_and(term.t - hi);
+    match term.low {
+        None => Word { hi, lo },
         Some(low) => {
-            let whole = fast_two_sum(sum.hi, low);
-            Word { hi: whole.hi, lo: whole.lo + sum.lo }
+            let whole = fast_two_sum(hi, low);
+            Word { hi: whole.hi, lo: whole.lo + lo }
         }
     }
 }

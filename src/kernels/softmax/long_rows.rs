@@ -94,7 +94,7 @@ impl<T: SoftmaxElement> Known<T> {
             argument: Plain,
             frame,
             cut: frame.m,
-            keep_w: false,
+            keep_q: false,
             tame: head.tame.all,
         };
         let totals = along::<_, _, _, false>(
