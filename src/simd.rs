@@ -165,8 +165,6 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     const LEAN: bool = false;
     /// Whether it has the registers to work on four of ours side by side.
     const ROOMY: bool = false;
-    /// Whether additions and `mul_add` go to units of their own, so that half of the one done as the other is quicker.
-    const SPLIT: bool = false;
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not

@@ -1773,10 +1773,12 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         let plain = shared & m.abs().lt(Vector::splat(s, T::MODERATE));
         let simple = G::PLAIN && !(!(plain | special.rows)).any();
         let none_special = A::ACROSS || !special.rows.any();
-        let head = two_sum(m, log.hi);
-        let l = fast_two_sum(head.hi, head.lo + log.lo);
+        let near = simple && head.tame.all;
+        let sum = two_sum(m, log.hi);
+        let l = on_grid(fast_two_sum(sum.hi, sum.lo + log.lo));
+        let less = Less { argument: g, m, log, l, plain, simple };
         let mut j = 0;
-        if !simple && none_special {
+        if near && none_special {
             j = a.rewrite::<S, ROOM>(
                 s,
                 j,
@@ -1785,18 +1787,11 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
                 |x| {
                     each(
                         #[inline(always)]
-                        |i| {
-                            let y = less_far(g, x[i], m, log);
-                            // Along a row it is all of one kind.
-                            if G::PLAIN && !A::ACROSS { plain.select(less(x[i], l), y) } else { y }
-                        },
+                        |i| less.near(x[i]),
                     )
                 },
             );
-        }
-        if simple && none_special {
-            // A 1 that the compiler does not see.
-            let one = Vector::splat(s, core::hint::black_box(T::one()));
+        } else if none_special {
             j = a.rewrite::<S, ROOM>(
                 s,
                 j,
@@ -1805,56 +1800,75 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
                 |x| {
                     each(
                         #[inline(always)]
-                        |i| less_split(x[i], l, one),
+                        |i| less.of::<A>(x[i]),
                     )
                 },
             );
         }
         for j in j..a.steps() {
-            let x = a.load(s, 0, j);
-            let mut y = less(x, l);
-            if !simple {
-                let far = less_far(g, x, m, log);
-                y = if G::PLAIN { plain.select(y, far) } else { far };
-            }
+            let y = less.of::<A>(a.load(s, 0, j));
             let y = if !none_special { special.rows.select(special.value, y) } else { y };
             a.store(j, y);
         }
     }
 }
 
-/// x − m − log, or what takes the place of x, −∞ where x is −∞ or the difference overflows.
+/// The same number, the first word a multiple of the last place of all elements of a tame row, which are less than twice `FAR`.
 #[inline(always)]
-fn less_far<T: SoftmaxElement, S: Simd, G: Argument<T>>(
-    g: G,
-    x: Vector<T, S>,
+fn on_grid<T: SoftmaxElement, S: Simd>(l: Word<T, S>) -> Word<T, S> {
+    let anchor = T::FAR + T::FAR + T::FAR;
+    let hi = (l.hi + anchor) - anchor;
+    Word { hi, lo: (l.hi - hi) + l.lo }
+}
+
+/// What is subtracted from the elements of a row.
+#[derive(Clone, Copy)]
+struct Less<T: Lane, S: Simd, G> {
+    argument: G,
     m: Vector<T, S>,
     log: Word<T, S>,
-) -> Vector<T, S> {
-    let d = g.unbounded(x, m);
-    let sum = two_sum(d.hi, -log.hi);
-    (sum.hi + (sum.lo + (d.lo - log.lo))).max(Vector::splat(x.s, -T::INFINITY))
+    /// m + log, on a grid.
+    l: Word<T, S>,
+    /// The lanes where that is good enough, and whether all are of that kind.
+    plain: Mask<T, S>,
+    simple: bool,
 }
 
-/// x − l, −∞ where x is −∞ or the difference overflows.
-#[inline(always)]
-fn less<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>) -> Vector<T, S> {
-    let sum = two_sum(x, -l.hi);
-    // max turns the NaN of an infinite x into −∞.
-    (sum.hi + (sum.lo - l.lo)).max(Vector::splat(x.s, -T::INFINITY))
-}
-
-/// The same, given a 1: half of the additions as multiplications.
-#[inline(always)]
-fn less_split<T: Lane, S: Simd>(x: Vector<T, S>, l: Word<T, S>, one: Vector<T, S>) -> Vector<T, S> {
-    if !S::SPLIT {
-        return less(x, l);
+impl<T: SoftmaxElement, S: Simd, G: Argument<T>> Less<T, S, G> {
+    #[inline(always)]
+    fn of<A: Access<T>>(&self, x: Vector<T, S>) -> Vector<T, S> {
+        if self.simple {
+            return self.whole(x);
+        }
+        let y = self.parts(x);
+        // Along a row it is all of one kind.
+        if G::PLAIN && !A::ACROSS { self.plain.select(self.whole(x), y) } else { y }
     }
-    let hi = x - l.hi;
-    let from_l = hi.mul_add(one, -x);
-    let from_x = (hi - from_l).mul_add(-one, x);
-    let lo = from_x.mul_add(one, -l.hi - from_l);
-    (lo - l.lo).mul_add(one, hi).max(Vector::splat(x.s, -T::INFINITY))
+
+    /// x − m − log, or what takes the place of x, −∞ where x is −∞ or the difference overflows.
+    #[inline(always)]
+    fn parts(&self, x: Vector<T, S>) -> Vector<T, S> {
+        let d = self.argument.unbounded(x, self.m);
+        let sum = two_sum(d.hi, -self.log.hi);
+        (sum.hi + (sum.lo + (d.lo - self.log.lo))).max(Vector::splat(x.s, -T::INFINITY))
+    }
+
+    /// x − l, −∞ where x is −∞ or the difference overflows.
+    #[inline(always)]
+    fn whole(&self, x: Vector<T, S>) -> Vector<T, S> {
+        let sum = two_sum(x, -self.l.hi);
+        // max turns the NaN of an infinite x into −∞.
+        (sum.hi + (sum.lo - self.l.lo)).max(Vector::splat(x.s, -T::INFINITY))
+    }
+
+    /// The same for an element of a tame row. The difference plus the first word is exact: that word is no smaller than x,
+    /// or a multiple of its last place.
+    #[inline(always)]
+    fn near(&self, x: Vector<T, S>) -> Vector<T, S> {
+        let hi = x - self.l.hi;
+        let lo = x - (hi + self.l.hi);
+        hi + (lo - self.l.lo)
+    }
 }
 
 /// logsumexp of each row, into `out`.
