@@ -262,6 +262,8 @@ pub(crate) trait Work<T: Lane> {
     const MASKS: bool;
     /// There is much to do between the passes, which is done for several rows at once.
     const BETWEEN: bool = true;
+    /// Elements of the contiguous rows that take turns at a pass, so that they stay in the first-level cache.
+    const BATCH: usize = 4096;
     /// What the first pass leaves.
     type First<S: Simd>: Each<T, S>;
     /// What the later passes need of that.
@@ -938,9 +940,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Single<T, N, I
     }
 }
 
-/// Elements of the contiguous rows that take turns at a pass, so that they stay in the cache, and the most rows that a
-/// register has lanes for.
-const BATCH: usize = 16_384;
+/// The most rows that a register has lanes for.
 const MOST_ROWS: usize = 16;
 
 /// The longest rows for which least is cleared, of which contiguous ones are transposed everywhere, and of which they are
@@ -1171,7 +1171,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             all.each_mut().map(|side| &mut side[..])
         };
         let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, side: 0 };
-        let most = (BATCH / len.max(1)).clamp(1, T::LANES);
+        let most = (W::BATCH / len.max(1)).clamp(1, T::LANES);
         let mut firsts = W::First::blank(s).rows();
         let mut seconds = W::Second::blank(s).rows();
         let mut open = W::Open::blank(s);

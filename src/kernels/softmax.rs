@@ -2623,6 +2623,8 @@ fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
 impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
+    // Rows are read alone, and the logarithm between the passes is most of what they cost besides.
+    const BATCH: usize = 8192;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
