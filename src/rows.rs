@@ -81,7 +81,8 @@ pub(crate) trait Access<T: Lane> {
         }
     }
     /// Gives `f` registers j, j + 1, … `end` − 1 of the first input, full ones, M at a time as long as there are as many,
-    /// and returns the next j. With `ahead` the row that comes next is read along, where rows are long.
+    /// and returns the next j. With `ahead` what is needed next and not in the cache is read along: the next row, where rows are
+    /// long, or where the results of many short ones go.
     ///
     /// One loop without a branch: the compiler moves what does not depend on it behind any that there is. Without such
     /// a loop, no register.
@@ -668,7 +669,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
 }
 
 /// `LANES` neighbouring rows, elements `stride` apart; `rows` of them are wanted.
-struct Columns<'a, T, const N: usize> {
+struct Columns<'a, T: Lane, const N: usize> {
     inputs: [&'a [T]; N],
     out: &'a mut [T],
     /// The one input is `out`.
@@ -676,6 +677,8 @@ struct Columns<'a, T, const N: usize> {
     len: usize,
     stride: usize,
     rows: usize,
+    /// Where results will be copied to, if that is not in the cache.
+    ahead: &'a [T::Array],
 }
 
 /// The register that begins at an element.
@@ -737,11 +740,12 @@ impl<T: Lane, const N: usize> Access<T> for Columns<'_, T, N> {
         s: S,
         mut j: usize,
         end: usize,
-        _: bool,
+        ahead: bool,
         mut f: impl FnMut([Vector<T, S>; M]),
     ) -> usize {
         if self.stride == T::LANES {
-            return visited(s, &T::registers(self.input(0)).0[j..end], None, j, f);
+            let ahead = if ahead { self.ahead.get(j..end) } else { None };
+            return visited(s, &T::registers(self.input(0)).0[j..end], ahead, j, f);
         }
         while j + M <= end {
             f(self.loads(s, 0, j));
@@ -774,12 +778,13 @@ impl<T: Lane, const N: usize> Access<T> for Columns<'_, T, N> {
         s: S,
         mut j: usize,
         end: usize,
-        _: bool,
+        ahead: bool,
         mut f: impl FnMut([Vector<T, S>; M], [Vector<T, S>; M]) -> [Vector<T, S>; M],
     ) -> usize {
         if self.stride == T::LANES {
             let x = &T::registers(self.inputs[0]).0[j..end];
-            return replaced(s, x, &mut T::registers_mut(self.out).0[j..end], None, j, f);
+            let ahead = if ahead { self.ahead.get(j..end) } else { None };
+            return replaced(s, x, &mut T::registers_mut(self.out).0[j..end], ahead, j, f);
         }
         while j + M <= end {
             let v = f(self.loads(s, 0, j), self.all_stored(s, j));
@@ -948,6 +953,9 @@ const MOST_ROWS: usize = 16;
 const TINY: usize = 12;
 const SHORT: usize = 32;
 const MODERATE: usize = 128;
+
+/// So many elements are not expected in the second-level cache together with their results.
+const FAR: usize = 1 << 18;
 
 /// Rows of another axis of tensors with so many elements are copied in strips, of so many registers in all: elements of a
 /// row may be a page apart, and then every line has a cost of its own unless its neighbours come with it.
@@ -1448,12 +1456,16 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
     ) -> Columns<'a, T, N> {
         let Block { start, inner, len, rows } = block;
         if !self.out.is_empty() {
+            // In place there is no such input.
+            let far = inner == 1 && inputs[0].len() >= FAR;
+            let place = if far { out.get(start..start + rows * len) } else { None };
+            let (ahead, _) = T::registers(place.unwrap_or_default());
             let inputs = each(
                 #[inline(always)]
                 |n| T::flat(&self.inputs[n][part * len..][..len]),
             );
             let out = T::flat_mut(&mut self.out[part * len..][..len]);
-            return Columns { inputs, out, in_place: false, len, stride: T::LANES, rows };
+            return Columns { inputs, out, in_place: false, len, stride: T::LANES, rows, ahead };
         }
         // From the first element of the first row to the last element of the last one.
         let part = if len == 0 { 0..0 } else { start..start + (len - 1) * inner + rows };
@@ -1462,7 +1474,7 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
             |n| if in_place { inputs[n] } else { &inputs[n][part.clone()] },
         );
         let out = if out.is_empty() { out } else { &mut out[part] };
-        Columns { inputs, out, in_place, len, stride: inner, rows }
+        Columns { inputs, out, in_place, len, stride: inner, rows, ahead: &[] }
     }
 }
 
