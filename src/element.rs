@@ -73,7 +73,11 @@ pub trait Lane: num_traits::Float + Debug + Send + Sync + 'static {
     fn lanes_div<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_max<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_min<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
-    fn lanes_transpose<S: Simd>(s: S, square: [Self::Raw<S>; 16]) -> [Self::Raw<S>; 16];
+    fn lanes_transpose<'a, S: Simd>(
+        s: S,
+        from: impl Fn(usize) -> &'a Self::Array,
+        to: impl FnMut(usize, usize, &[Self]),
+    );
     fn lanes_and<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_or<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
     fn lanes_xor<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S>;
@@ -194,8 +198,12 @@ macro_rules! lane {
                 Lanes::<Self>::min(s, a, b)
             }
             #[inline(always)]
-            fn lanes_transpose<S: Simd>(s: S, square: [Self::Raw<S>; 16]) -> [Self::Raw<S>; 16] {
-                Lanes::<Self>::transpose(s, square)
+            fn lanes_transpose<'a, S: Simd>(
+                s: S,
+                from: impl Fn(usize) -> &'a Self::Array,
+                to: impl FnMut(usize, usize, &[Self]),
+            ) {
+                Lanes::<Self>::transpose(s, from, to);
             }
             #[inline(always)]
             fn lanes_and<S: Simd>(s: S, a: Self::Raw<S>, b: Self::Raw<S>) -> Self::Raw<S> {

@@ -1129,7 +1129,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
     // The last rows, so many, are taken one after the other.
     let along = if inner > 1 || matches!(kept, Kept::Mask(_)) {
         0
-    } else if kept == Kept::All && count > 1 && len <= if S::ROOMY && W::BETWEEN { MODERATE } else { SHORT } {
+    } else if kept == Kept::All && count > 1 && len <= if W::BETWEEN { SHORT.max(S::TRANSPOSED) } else { SHORT } {
         // A few rows take as long side by side as would fill the lanes. Behind others those of less than a register stay
         // side by side, since writing one touches the next.
         let rest = count % T::LANES;
@@ -1525,7 +1525,7 @@ impl Block {
     /// Whether registers are transposed.
     #[inline(always)]
     fn is_square<S: Simd>(self) -> bool {
-        S::ROOMY && self.inner == 1
+        S::TRANSPOSED > 0 && self.inner == 1
     }
 
     #[inline(never)]
@@ -1579,6 +1579,14 @@ fn all_but_one<T: Lane>(rows: usize, len: usize, x: &[T]) -> bool {
     rows == T::LANES && x.len() >= (T::LANES - 2) * len + T::LANES
 }
 
+/// Writes lanes of a register from lane `first` on, if there is one.
+#[inline(always)]
+fn put<T: Lane>(register: Option<&mut T::Array>, first: usize, lanes: &[T]) {
+    if let Some(register) = register {
+        register.as_mut()[first..][..lanes.len()].copy_from_slice(lanes);
+    }
+}
+
 /// Contiguous rows into a tile, in squares of registers.
 struct ToTile<'a, T: Lane> {
     rows: usize,
@@ -1595,24 +1603,29 @@ impl<T: Lane> Op for ToTile<'_, T> {
         if len < T::LANES {
             // What a row's register has of the next rows is not stored; behind the last row there may be nothing.
             let last = T::LANES - 1;
-            let square = Vector::<T, S>::transpose(if all_but_one::<T>(rows, len, x) {
+            let first_of = |r: usize| x.get(r * len..).unwrap_or_default();
+            if all_but_one::<T>(rows, len, x) {
                 // No loop: all stays in registers.
-                let tail = Vector::load_first(s, &x[last * len..], T::zero());
-                each(
+                let tail = Vector::load_first(s, first_of(last), T::zero()).to_array();
+                Vector::<T, S>::transpose(
+                    s,
                     #[inline(always)]
-                    |r| {
-                        let r = r % T::LANES;
-                        if r < last { Vector::load(s, register(x, r * len)) } else { tail }
-                    },
-                )
+                    |r| if r < last { register(x, r * len) } else { &tail },
+                    #[inline(always)]
+                    |i, first, lanes| put(tile.get_mut(i), first, lanes),
+                );
             } else {
-                each(
+                let registers: [_; MOST_ROWS] = each(
                     #[inline(always)]
-                    |r| Vector::load_first(s, x.get(r % T::LANES * len..).unwrap_or_default(), T::zero()),
-                )
-            });
-            for (i, to) in tile.iter_mut().enumerate().take(T::LANES) {
-                square[i].store(to);
+                    |r| Vector::load_first(s, first_of(r % T::LANES), T::zero()).to_array(),
+                );
+                Vector::<T, S>::transpose(
+                    s,
+                    #[inline(always)]
+                    |r| &registers[r],
+                    #[inline(always)]
+                    |i, first, lanes| put(tile.get_mut(i), first, lanes),
+                );
             }
             return;
         }
@@ -1626,14 +1639,14 @@ impl<T: Lane> Op for ToTile<'_, T> {
         );
         let mut first = 0;
         loop {
-            let square = Vector::<T, S>::transpose(each(
-                #[inline(always)]
-                |r| Vector::load(s, register(from[r % T::LANES], first)),
-            ));
             let to = &mut tile[first..first + T::LANES];
-            for i in 0..T::LANES {
-                square[i].store(&mut to[i]);
-            }
+            Vector::<T, S>::transpose(
+                s,
+                #[inline(always)]
+                |r| register(from[r], first),
+                #[inline(always)]
+                |i, start, lanes| put(to.get_mut(i), start, lanes),
+            );
             if first == last {
                 break;
             }
@@ -1657,21 +1670,33 @@ impl<T: Lane> Op for FromTile<'_, T> {
         let len = tile.len();
         if len < T::LANES {
             let zero = T::array(T::zero());
-            let square = Vector::<T, S>::transpose(each(
-                #[inline(always)]
-                |i| Vector::load(s, tile.get(i).unwrap_or(&zero)),
-            ));
             // What this writes beyond a row, that of the next one overwrites.
             if all_but_one::<T>(rows, len, out) {
                 let last = T::LANES - 1;
-                for (r, row) in square.into_iter().enumerate().take(last) {
-                    row.store(register_mut(out, r * len));
-                }
-                square[last].store_first(&mut out[last * len..]);
+                let mut end = zero;
+                Vector::<T, S>::transpose(
+                    s,
+                    #[inline(always)]
+                    |i| tile.get(i).unwrap_or(&zero),
+                    #[inline(always)]
+                    |r, first, lanes| {
+                        let to = if r < last { register_mut(out, r * len) } else { &mut end };
+                        put(Some(to), first, lanes);
+                    },
+                );
+                Vector::load(s, &end).store_first(&mut out[last * len..]);
                 return;
             }
-            for (r, row) in square.into_iter().enumerate().take(rows) {
-                row.store_first(&mut out[r * len..]);
+            let mut registers = [zero; MOST_ROWS];
+            Vector::<T, S>::transpose(
+                s,
+                #[inline(always)]
+                |i| tile.get(i).unwrap_or(&zero),
+                #[inline(always)]
+                |r, first, lanes| put(registers.get_mut(r), first, lanes),
+            );
+            for (r, row) in registers.iter().enumerate().take(rows) {
+                Vector::load(s, row).store_first(&mut out[r * len..]);
             }
             return;
         }
@@ -1680,15 +1705,17 @@ impl<T: Lane> Op for FromTile<'_, T> {
         let mut first = 0;
         loop {
             let from = &tile[first..first + T::LANES];
-            let square = Vector::<T, S>::transpose(each(
+            Vector::<T, S>::transpose(
+                s,
                 #[inline(always)]
-                |i| Vector::load(s, &from[i % T::LANES]),
-            ));
-            for (r, row) in square.into_iter().enumerate().take(T::LANES) {
-                if r < rows {
-                    row.store(register_mut(out, r * len + first));
-                }
-            }
+                |i| &from[i],
+                #[inline(always)]
+                |r, start, lanes| {
+                    if r < rows {
+                        out[r * len + first + start..][..lanes.len()].copy_from_slice(lanes);
+                    }
+                },
+            );
             if first == last {
                 break;
             }

@@ -86,22 +86,17 @@ pub trait Lanes<T: Lane>: Copy {
         }
         self.load(&rotated)
     }
-    /// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
+    /// Lane c of the register at `from(r)` becomes lane r of register c, c and r below `LANES`: `to(c, first, lanes)` is given
+    /// those of register c from lane `first` on, in any pieces, later lanes first and then by c.
     #[inline(always)]
-    fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
-        let mut from = [T::array(T::zero()); 16];
-        for (array, v) in from.iter_mut().zip(square) {
-            self.store(v, array);
-        }
-        let mut square = square;
-        for (c, v) in square.iter_mut().enumerate().take(T::LANES) {
+    fn transpose<'a>(self, from: impl Fn(usize) -> &'a T::Array, mut to: impl FnMut(usize, usize, &[T])) {
+        for c in 0..T::LANES {
             let mut column = T::array(T::zero());
-            for (lane, row) in column.as_mut().iter_mut().zip(&from) {
-                *lane = row.as_ref()[c];
+            for (r, lane) in column.as_mut().iter_mut().enumerate() {
+                *lane = from(r).as_ref()[c];
             }
-            *v = self.load(&column);
+            to(c, 0, column.as_ref());
         }
-        square
     }
     fn mask_and(self, a: Self::M, b: Self::M) -> Self::M;
     fn mask_or(self, a: Self::M, b: Self::M) -> Self::M;
@@ -165,6 +160,8 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     const LEAN: bool = false;
     /// Whether it has the registers to work on four of ours side by side.
     const ROOMY: bool = false;
+    /// The longest contiguous rows that are transposed in registers; 0 where nothing is gained by it.
+    const TRANSPOSED: usize = 0;
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not
@@ -424,20 +421,14 @@ impl<T: Lane, S: Simd> Vector<T, S> {
         Self { s: self.s, raw: T::lanes_min(self.s, self.raw, b.raw) }
     }
 
-    /// Lane c of register r becomes lane r of register c, of the first `LANES` registers.
+    /// [`Lanes::transpose`].
     #[inline(always)]
-    pub(crate) fn transpose(square: [Self; 16]) -> [Self; 16] {
-        let s = square[0].s;
-        let mut raw = [square[0].raw; 16];
-        for (i, raw) in raw.iter_mut().enumerate() {
-            *raw = square[i].raw;
-        }
-        let raw = T::lanes_transpose(s, raw);
-        let mut square = square;
-        for (i, register) in square.iter_mut().enumerate() {
-            register.raw = raw[i];
-        }
-        square
+    pub(crate) fn transpose<'a>(
+        s: S,
+        from: impl Fn(usize) -> &'a T::Array,
+        to: impl FnMut(usize, usize, &[T]),
+    ) {
+        T::lanes_transpose(s, from, to);
     }
 
     #[inline(always)]

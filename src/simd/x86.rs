@@ -2,6 +2,7 @@
 
 use super::{Lanes, Op, Simd};
 use crate::element::Lane;
+use crate::math::exp::each;
 use bytemuck::{cast, must_cast_slice, must_cast_slice_mut};
 #[cfg(target_arch = "x86")]
 use core::arch::x86::*;
@@ -117,8 +118,13 @@ impl Lanes<f32> for Avx512 {
         self.avx512f._mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
     }
     #[inline(always)]
-    fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
+    fn transpose<'a>(self, from: impl Fn(usize) -> &'a [f32; 16], mut to: impl FnMut(usize, usize, &[f32])) {
         let f = self.avx512f;
+        // All rows are read before a column is written: one of both in the same place of a page would wait for the other.
+        let square: [Self::V; 16] = each(
+            #[inline(always)]
+            |r| cast(*from(r)),
+        );
         let mut transposed = square;
         for column in 0..4 {
             // Of four rows, what is in this column of each quarter.
@@ -141,7 +147,9 @@ impl Lanes<f32> for Avx512 {
                 transposed[4 * quarter + column] = cast(v);
             }
         }
-        transposed
+        for (c, column) in transposed.into_iter().enumerate() {
+            to(c, 0, &cast::<_, [f32; 16]>(column));
+        }
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -194,6 +202,54 @@ fn turned(s: Avx512, v: __m512i, words: usize) -> __m512i {
         2 => f._mm512_alignr_epi32::<2>(v, v),
         _ => f._mm512_alignr_epi32::<1>(v, v),
     }
+}
+
+/// Rows `first` to `first` + 7 of the columns of a quarter. The two halves of a register come together as they are loaded, which
+/// is not done by the unit that shuffles.
+#[inline(always)]
+fn quarter<'a>(
+    s: Avx2,
+    from: &impl Fn(usize) -> &'a [f32; 16],
+    to: &mut impl FnMut(usize, usize, &[f32]),
+    first: usize,
+    quarter: usize,
+) {
+    let f = s.avx;
+    let row: [__m256; 4] = each(
+        #[inline(always)]
+        |r| {
+            let (low, high) = (from(first + r), from(first + r + 4));
+            cast([low.as_chunks::<4>().0[quarter], high.as_chunks::<4>().0[quarter]])
+        },
+    );
+    let (a, b) = (f._mm256_unpacklo_ps(row[0], row[1]), f._mm256_unpacklo_ps(row[2], row[3]));
+    let (c, d) = (f._mm256_unpackhi_ps(row[0], row[1]), f._mm256_unpackhi_ps(row[2], row[3]));
+    let column = 4 * quarter;
+    to(column, first, &cast::<_, [f32; 8]>(f._mm256_unpacklo_pd(cast(a), cast(b))));
+    to(column + 1, first, &cast::<_, [f32; 8]>(f._mm256_unpackhi_pd(cast(a), cast(b))));
+    to(column + 2, first, &cast::<_, [f32; 8]>(f._mm256_unpacklo_pd(cast(c), cast(d))));
+    to(column + 3, first, &cast::<_, [f32; 8]>(f._mm256_unpackhi_pd(cast(c), cast(d))));
+}
+
+/// Rows `first` to `first` + 3 of them.
+#[inline(always)]
+fn quarter_f64<'a>(
+    s: Avx2,
+    from: &impl Fn(usize) -> &'a [f64; 8],
+    to: &mut impl FnMut(usize, usize, &[f64]),
+    first: usize,
+    quarter: usize,
+) {
+    let f = s.avx;
+    let row: [__m256d; 2] = each(
+        #[inline(always)]
+        |r| {
+            let (low, high) = (from(first + r), from(first + r + 2));
+            cast([low.as_chunks::<2>().0[quarter], high.as_chunks::<2>().0[quarter]])
+        },
+    );
+    to(2 * quarter, first, &cast::<_, [f64; 4]>(f._mm256_unpacklo_pd(row[0], row[1])));
+    to(2 * quarter + 1, first, &cast::<_, [f64; 4]>(f._mm256_unpackhi_pd(row[0], row[1])));
 }
 
 /// The same for two halves.
@@ -320,8 +376,12 @@ impl Lanes<f64> for Avx512 {
         self.avx512f._mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, b)
     }
     #[inline(always)]
-    fn transpose(self, square: [Self::V; 16]) -> [Self::V; 16] {
+    fn transpose<'a>(self, from: impl Fn(usize) -> &'a [f64; 8], mut to: impl FnMut(usize, usize, &[f64])) {
         let f = self.avx512f;
+        let square: [Self::V; 8] = each(
+            #[inline(always)]
+            |r| cast(*from(r)),
+        );
         let mut transposed = square;
         for column in 0..2 {
             // Of two rows, what is in this column of each quarter.
@@ -338,7 +398,9 @@ impl Lanes<f64> for Avx512 {
                 transposed[2 * quarter + column] = v;
             }
         }
-        transposed
+        for (c, column) in transposed.into_iter().enumerate() {
+            to(c, 0, &cast::<_, [f64; 8]>(column));
+        }
     }
     #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
@@ -383,6 +445,7 @@ impl Lanes<f64> for Avx512 {
 
 impl Simd for Avx512 {
     const ROOMY: bool = true;
+    const TRANSPOSED: usize = 128;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
@@ -542,6 +605,17 @@ impl Lanes<f32> for Avx2 {
         [avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], b[1])]
     }
     #[inline(always)]
+    fn transpose<'a>(self, from: impl Fn(usize) -> &'a [f32; 16], mut to: impl FnMut(usize, usize, &[f32])) {
+        quarter(self, &from, &mut to, 8, 0);
+        quarter(self, &from, &mut to, 8, 1);
+        quarter(self, &from, &mut to, 8, 2);
+        quarter(self, &from, &mut to, 8, 3);
+        quarter(self, &from, &mut to, 0, 0);
+        quarter(self, &from, &mut to, 0, 1);
+        quarter(self, &from, &mut to, 0, 2);
+        quarter(self, &from, &mut to, 0, 3);
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         [self.avx._mm256_blendv_ps(no[0], yes[0], m[0]), self.avx._mm256_blendv_ps(no[1], yes[1], m[1])]
     }
@@ -694,6 +768,17 @@ impl Lanes<f64> for Avx2 {
         [avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[0], b[0]), avx._mm256_cmp_pd::<_CMP_UNORD_Q>(a[1], b[1])]
     }
     #[inline(always)]
+    fn transpose<'a>(self, from: impl Fn(usize) -> &'a [f64; 8], mut to: impl FnMut(usize, usize, &[f64])) {
+        quarter_f64(self, &from, &mut to, 4, 0);
+        quarter_f64(self, &from, &mut to, 4, 1);
+        quarter_f64(self, &from, &mut to, 4, 2);
+        quarter_f64(self, &from, &mut to, 4, 3);
+        quarter_f64(self, &from, &mut to, 0, 0);
+        quarter_f64(self, &from, &mut to, 0, 1);
+        quarter_f64(self, &from, &mut to, 0, 2);
+        quarter_f64(self, &from, &mut to, 0, 3);
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, yes: Self::V, no: Self::V) -> Self::V {
         [self.avx._mm256_blendv_pd(no[0], yes[0], m[0]), self.avx._mm256_blendv_pd(no[1], yes[1], m[1])]
     }
@@ -776,6 +861,7 @@ fn store_words(s: Avx2, [low, high]: [__m256; 2], to: &mut [f32]) {
 }
 
 impl Simd for Avx2 {
+    const TRANSPOSED: usize = 128;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
