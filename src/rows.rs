@@ -160,7 +160,7 @@ fn all_stored<T: Lane, S: Simd, const M: usize>(to: &mut [T::Array; M], v: [Vect
 
 /// Reads something of each line of the cache, for that to be there when it is needed; the result must be used.
 #[inline(always)]
-fn touch<T: Lane, const M: usize>(registers: &[T::Array; M]) -> u32 {
+fn touch<T: Lane>(registers: &[T::Array]) -> u32 {
     let mut all = 0;
     for register in registers {
         all |= T::low_bits(register.as_ref()[0]);
@@ -186,8 +186,8 @@ fn visited<T: Lane, S: Simd, const M: usize>(
         }
         Some(ahead) => {
             let mut touched = 0;
-            for (x, ahead) in x.iter().zip(ahead.as_chunks().0) {
-                touched |= touch::<T, M>(ahead);
+            for (x, ahead) in x.iter().zip(ahead.as_chunks::<M>().0) {
+                touched |= touch::<T>(ahead);
                 f(all_loaded(s, x));
             }
             core::hint::black_box(touched);
@@ -241,8 +241,8 @@ fn replaced<T: Lane, S: Simd, const M: usize>(
         }
         Some(ahead) => {
             let mut touched = 0;
-            for ((x, out), ahead) in x.iter().zip(out).zip(ahead.as_chunks().0) {
-                touched |= touch::<T, M>(ahead);
+            for ((x, out), ahead) in x.iter().zip(out).zip(ahead.as_chunks::<M>().0) {
+                touched |= touch::<T>(ahead);
                 all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
             }
             core::hint::black_box(touched);
@@ -948,14 +948,14 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Single<T, N, I
 /// The most rows that a register has lanes for.
 const MOST_ROWS: usize = 16;
 
-/// The longest rows for which least is cleared, of which contiguous ones are transposed everywhere, and of which they are
-/// where that is done in registers, and rows of another axis are copied.
+/// The longest rows for which least is cleared, of which contiguous ones are transposed whatever is done with them, and of
+/// which they are where there is something to do between the passes, and rows of another axis are copied.
 const TINY: usize = 12;
 const SHORT: usize = 32;
 const MODERATE: usize = 128;
 
 /// So many elements are not expected in the second-level cache together with their results.
-const FAR: usize = 1 << 18;
+const UNCACHED: usize = 1 << 18;
 
 /// Rows of another axis of tensors with so many elements are copied in strips, of so many registers in all: elements of a
 /// row may be a page apart, and then every line has a cost of its own unless its neighbours come with it.
@@ -1126,10 +1126,13 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         work.finish(s, row, out, Block { start: 0, inner, len, rows: 1 });
         return;
     }
+    // Of f64, twice as many registers a row, longer ones gain only where there is room.
+    let moderate = if S::ROOMY { MODERATE } else { MODERATE * T::LANES / MOST_ROWS };
+    let transposed = if W::BETWEEN { moderate } else { SHORT };
     // The last rows, so many, are taken one after the other.
     let along = if inner > 1 || matches!(kept, Kept::Mask(_)) {
         0
-    } else if kept == Kept::All && count > 1 && len <= if W::BETWEEN { SHORT.max(S::TRANSPOSED) } else { SHORT } {
+    } else if kept == Kept::All && count > 1 && len <= transposed {
         // A few rows take as long side by side as would fill the lanes. Behind others those of less than a register stay
         // side by side, since writing one touches the next.
         let rest = count % T::LANES;
@@ -1431,8 +1434,11 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
         if self.out.is_empty() {
             return;
         }
+        // In longer pieces lines come fast enough.
+        let far = block.inner > 1 && block.len > SHORT && inputs[0].len() >= UNCACHED;
+        let mut ahead = if far { out } else { &[] };
         for (tile, x) in self.inputs.iter_mut().zip(inputs) {
-            block.gather(s, if in_place { out } else { x }, tile);
+            block.gather(s, if in_place { out } else { x }, core::mem::take(&mut ahead), tile);
         }
     }
 
@@ -1457,7 +1463,7 @@ impl<T: Lane, const N: usize> Tiles<'_, T, N> {
         let Block { start, inner, len, rows } = block;
         if !self.out.is_empty() {
             // In place there is no such input.
-            let far = inner == 1 && inputs[0].len() >= FAR;
+            let far = inner == 1 && inputs[0].len() >= UNCACHED;
             let place = if far { out.get(start..start + rows * len) } else { None };
             let (ahead, _) = T::registers(place.unwrap_or_default());
             let inputs = each(
@@ -1500,14 +1506,14 @@ impl Block {
         self.start + r * if self.inner == 1 { self.len } else { 1 } + i * self.inner
     }
 
-    /// `tile[i][r]` is element i of row r.
+    /// `tile[i][r]` is element i of row r. The same places of `ahead`, if it is not empty, are read along.
     #[inline(always)]
-    fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], tile: &mut [T::Array]) {
-        let x = &x[self.start..];
-        if self.is_square::<S>() {
+    fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], ahead: &[T], tile: &mut [T::Array]) {
+        let (x, ahead) = (&x[self.start..], ahead.get(self.start..).unwrap_or_default());
+        if self.inner == 1 {
             s.apart(ToTile { rows: self.rows, x, tile: &mut tile[..self.len] });
         } else {
-            self.copy_in(x, tile);
+            self.copy_in(x, ahead, tile);
         }
     }
 
@@ -1515,59 +1521,41 @@ impl Block {
     #[inline(always)]
     fn scatter<T: Lane, S: Simd>(self, s: S, tile: &[T::Array], out: &mut [T]) {
         let out = &mut out[self.start..];
-        if self.is_square::<S>() {
+        if self.inner == 1 {
             s.apart(FromTile { rows: self.rows, tile: &tile[..self.len], out });
         } else {
             self.copy_out(tile, out);
         }
     }
 
-    /// Whether registers are transposed.
-    #[inline(always)]
-    fn is_square<S: Simd>(self) -> bool {
-        S::TRANSPOSED > 0 && self.inner == 1
-    }
-
     #[inline(never)]
-    fn copy_in<T: Lane>(self, x: &[T], tile: &mut [T::Array]) {
-        if self.inner == 1 {
-            for (r, row) in x.chunks_exact(self.len).enumerate().take(self.rows) {
-                for (element, &x) in tile.iter_mut().zip(row) {
-                    element.as_mut()[r] = x;
-                }
+    fn copy_in<T: Lane>(self, x: &[T], ahead: &[T], tile: &mut [T::Array]) {
+        let mut touched = 0;
+        for i in 0..self.len {
+            let place = i * self.inner..i * self.inner + self.rows;
+            touched |= touch::<T>(T::registers(ahead.get(place.clone()).unwrap_or_default()).0);
+            let (full, rest) = T::registers(&x[place]);
+            let mut tiles = tile[i..].iter_mut().step_by(self.len);
+            for (from, to) in full.iter().zip(tiles.by_ref()) {
+                *to = *from;
             }
-        } else {
-            for i in 0..self.len {
-                let (full, rest) = T::registers(&x[i * self.inner..][..self.rows]);
-                let mut tiles = tile[i..].iter_mut().step_by(self.len);
-                for (from, to) in full.iter().zip(tiles.by_ref()) {
-                    *to = *from;
-                }
-                if let (Some(to), false) = (tiles.next(), rest.is_empty()) {
-                    to.as_mut()[..rest.len()].copy_from_slice(rest);
-                }
+            if let (Some(to), false) = (tiles.next(), rest.is_empty()) {
+                to.as_mut()[..rest.len()].copy_from_slice(rest);
             }
         }
+        core::hint::black_box(touched);
     }
 
     #[inline(never)]
     fn copy_out<T: Lane>(self, tile: &[T::Array], out: &mut [T]) {
-        if self.inner == 1 {
-            for (r, row) in out.chunks_exact_mut(self.len).enumerate().take(self.rows) {
-                for (out, element) in row.iter_mut().zip(tile) {
-                    *out = element.as_ref()[r];
-                }
+        for i in 0..self.len {
+            let (full, rest) = T::registers_mut(&mut out[i * self.inner..][..self.rows]);
+            let mut tiles = tile[i..].iter().step_by(self.len);
+            for (to, from) in full.iter_mut().zip(tiles.by_ref()) {
+                *to = *from;
             }
-        } else {
-            for i in 0..self.len {
-                let (full, rest) = T::registers_mut(&mut out[i * self.inner..][..self.rows]);
-                let mut tiles = tile[i..].iter().step_by(self.len);
-                for (to, from) in full.iter_mut().zip(tiles.by_ref()) {
-                    *to = *from;
-                }
-                if let (Some(from), false) = (tiles.next(), rest.is_empty()) {
-                    rest.copy_from_slice(&from.as_ref()[..rest.len()]);
-                }
+            if let (Some(from), false) = (tiles.next(), rest.is_empty()) {
+                rest.copy_from_slice(&from.as_ref()[..rest.len()]);
             }
         }
     }

@@ -160,8 +160,6 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     const LEAN: bool = false;
     /// Whether it has the registers to work on four of ours side by side.
     const ROOMY: bool = false;
-    /// The longest contiguous rows that are transposed in registers; 0 where nothing is gained by it.
-    const TRANSPOSED: usize = 0;
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not

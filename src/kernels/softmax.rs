@@ -1184,7 +1184,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
             let end = a.steps().min(start + T::MOST);
             let mut sums = TermSums::new([Term::none(s, PRECISE && T::WIDE); N]);
             let mut j = start;
-            if (S::TRANSPOSED > 0 || A::ACROSS) && G::PLAIN && !REST && self.tame {
+            if G::PLAIN && !REST && self.tame {
                 let full = end.min(a.full());
                 if self.keep_q {
                     j = a.replace::<S, N>(
@@ -1498,7 +1498,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         let (this, s, frame, full) = (*self, r.hi.s, head.frame, a.full());
         let again = Self::recomputes(a);
         let mut j = 0;
-        if (S::TRANSPOSED > 0 || A::ACROSS) && G::PLAIN && head.tame.all {
+        if G::PLAIN && head.tame.all {
             j = if again {
                 a.rewrite::<S, N>(
                     s,

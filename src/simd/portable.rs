@@ -18,7 +18,7 @@ use super::{Lanes, Op, Simd};
 use crate::math::exp::each;
 use bytemuck::cast;
 use num_traits::Float;
-use wide::{f32x16, f64x8, u32x8, u32x16, u64x8};
+use wide::{f32x8, f32x16, f64x4, f64x8, u32x8, u32x16, u64x8};
 
 /// Runs everywhere, on the vectors that the crate was built for.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ const FUSED: bool = cfg!(any(
 ));
 
 macro_rules! lanes {
-    ($t:ident, $v:ident, $bits:ident, $n:literal, $shift:literal, $exponent:literal, $bias:literal, $fused:ident, $lookup:ident) => {
+    ($t:ident, $v:ident, $bits:ident, $n:literal, $shift:literal, $exponent:literal, $bias:literal, $fused:ident, $lookup:ident, $half:ident) => {
         impl Lanes<$t> for Portable {
             type V = $v;
             type M = $v;
@@ -115,6 +115,23 @@ macro_rules! lanes {
                 ))
             }
             #[inline(always)]
+            fn transpose<'a>(
+                self,
+                from: impl Fn(usize) -> &'a [$t; $n],
+                mut to: impl FnMut(usize, usize, &[$t]),
+            ) {
+                const HALF: usize = $n / 2;
+                for (rows, half) in [(HALF, 0), (HALF, 1), (0, 0), (0, 1)] {
+                    let square = $half::transpose(each(
+                        #[inline(always)]
+                        |r| $half::new(from(rows + r).as_chunks::<HALF>().0[half]),
+                    ));
+                    for (c, column) in square.into_iter().enumerate() {
+                        to(half * HALF + c, rows, &column.to_array());
+                    }
+                }
+            }
+            #[inline(always)]
             fn lt(self, a: $v, b: $v) -> $v {
                 a.simd_lt(b)
             }
@@ -145,8 +162,8 @@ macro_rules! lanes {
         }
     };
 }
-lanes!(f32, f32x16, u32x16, 16, 20, 0xff80_0000, 0x3f80_0000, fused_f32, lookup_f32);
-lanes!(f64, f64x8, u64x8, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000, fused_f64, lookup_f64);
+lanes!(f32, f32x16, u32x16, 16, 20, 0xff80_0000, 0x3f80_0000, fused_f32, lookup_f32, f32x8);
+lanes!(f64, f64x8, u64x8, 8, 49, 0xfff0_0000_0000_0000, 0x3ff0_0000_0000_0000, fused_f64, lookup_f64, f64x4);
 
 impl Simd for Portable {
     const LEAN: bool = !FUSED;

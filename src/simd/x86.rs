@@ -445,7 +445,6 @@ impl Lanes<f64> for Avx512 {
 
 impl Simd for Avx512 {
     const ROOMY: bool = true;
-    const TRANSPOSED: usize = 128;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
@@ -861,7 +860,6 @@ fn store_words(s: Avx2, [low, high]: [__m256; 2], to: &mut [f32]) {
 }
 
 impl Simd for Avx2 {
-    const TRANSPOSED: usize = 128;
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
         Self::vectorize(self, Task(self, op))
