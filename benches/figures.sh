@@ -15,10 +15,12 @@ block() {
 
 {
   block "\`lossprep-verify bench\`:" cargo run --release -p lossprep-verify -- bench --seconds 240
-  cd benches/peers
-  RAYON_NUM_THREADS=1 block "\`peers\`, built plainly:" cargo run --release --features candle
-  RUSTFLAGS=-Ctarget-cpu=native block "\`peers\`, built for the native processor:" \
-    cargo run --release --target-dir target/native
+  (
+    cd benches/peers
+    RAYON_NUM_THREADS=1 block "\`peers\`, built plainly:" cargo run --release --features candle
+    RUSTFLAGS=-Ctarget-cpu=native block "\`peers\`, built for the native processor:" \
+      cargo run --release --target-dir target/native
+  )
 } > "$out"
 awk -v figures="$out" '
   /^<!-- figures: end -->$/ { inside = 0 }

@@ -245,10 +245,16 @@ macro_rules! suite {
                 *register = s.load(row);
             }
             let mut columns = [[0.0; LANES]; LANES];
+            let mut order = Vec::new();
             s.transpose(
                 |r| &rows[r],
-                |c, first, lanes| columns[c][first..][..lanes.len()].copy_from_slice(lanes),
+                |c, first, lanes| {
+                    columns[c][first..][..lanes.len()].copy_from_slice(lanes);
+                    order.push((core::cmp::Reverse(first), c));
+                },
             );
+            // What short rows write beyond their end, the next ones overwrite.
+            assert!(order.is_sorted());
             for (c, column) in columns.iter().enumerate() {
                 equal("transpose", s, s.load(column), core::array::from_fn(|r| number(r, c)), [rows[c]; 3]);
             }
