@@ -1126,7 +1126,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         work.finish(s, row, out, Block { start: 0, inner, len, rows: 1 });
         return;
     }
-    // Of f64, twice as many registers a row, longer ones gain only where there is room.
+    // Rows of f64 have twice as many registers: those beyond 64 gain only where there is room for several at a time.
     let moderate = if S::ROOMY { MODERATE } else { MODERATE * T::LANES / MOST_ROWS };
     let transposed = if W::BETWEEN { moderate } else { SHORT };
     // The last rows, so many, are taken one after the other.

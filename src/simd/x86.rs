@@ -120,7 +120,7 @@ impl Lanes<f32> for Avx512 {
     #[inline(always)]
     fn transpose<'a>(self, from: impl Fn(usize) -> &'a [f32; 16], mut to: impl FnMut(usize, usize, &[f32])) {
         let f = self.avx512f;
-        // All rows are read before a column is written: one of both in the same place of a page would wait for the other.
+        // All rows are read before a column is written: a row at the place of its page where one was just written would wait.
         let square: [Self::V; 16] = each(
             #[inline(always)]
             |r| cast(*from(r)),
@@ -204,6 +204,20 @@ fn turned(s: Avx512, v: __m512i, words: usize) -> __m512i {
     }
 }
 
+/// The same for two halves.
+#[inline(always)]
+fn turned_halves(s: Avx2, [low, high]: [__m256i; 2], words: usize) -> [__m256i; 2] {
+    let f = s.avx2;
+    let across =
+        [f._mm256_permute2x128_si256::<0x21>(low, high), f._mm256_permute2x128_si256::<0x21>(high, low)];
+    match words {
+        8 => [high, low],
+        4 => across,
+        2 => [f._mm256_alignr_epi8::<8>(across[0], low), f._mm256_alignr_epi8::<8>(across[1], high)],
+        _ => [f._mm256_alignr_epi8::<4>(across[0], low), f._mm256_alignr_epi8::<4>(across[1], high)],
+    }
+}
+
 /// Rows `first` to `first` + 7 of the columns of a quarter. The two halves of a register come together as they are loaded, which
 /// is not done by the unit that shuffles.
 #[inline(always)]
@@ -231,7 +245,7 @@ fn quarter<'a>(
     to(column + 3, first, &cast::<_, [f32; 8]>(f._mm256_unpackhi_pd(cast(c), cast(d))));
 }
 
-/// Rows `first` to `first` + 3 of them.
+/// The same of f64, rows `first` to `first` + 3.
 #[inline(always)]
 fn quarter_f64<'a>(
     s: Avx2,
@@ -250,20 +264,6 @@ fn quarter_f64<'a>(
     );
     to(2 * quarter, first, &cast::<_, [f64; 4]>(f._mm256_unpacklo_pd(row[0], row[1])));
     to(2 * quarter + 1, first, &cast::<_, [f64; 4]>(f._mm256_unpackhi_pd(row[0], row[1])));
-}
-
-/// The same for two halves.
-#[inline(always)]
-fn turned_halves(s: Avx2, [low, high]: [__m256i; 2], words: usize) -> [__m256i; 2] {
-    let f = s.avx2;
-    let across =
-        [f._mm256_permute2x128_si256::<0x21>(low, high), f._mm256_permute2x128_si256::<0x21>(high, low)];
-    match words {
-        8 => [high, low],
-        4 => across,
-        2 => [f._mm256_alignr_epi8::<8>(across[0], low), f._mm256_alignr_epi8::<8>(across[1], high)],
-        _ => [f._mm256_alignr_epi8::<4>(across[0], low), f._mm256_alignr_epi8::<4>(across[1], high)],
-    }
 }
 
 /// Quarter c of register r becomes quarter r of register c.
