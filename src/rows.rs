@@ -120,6 +120,43 @@ pub(crate) trait Access<T: Lane> {
     ) -> usize {
         j
     }
+    /// For how many registers [`keep`](Access::keep) has room.
+    #[inline(always)]
+    fn room(&self) -> usize {
+        0
+    }
+    /// As [`visit`](Access::visit), of a part for which there is room, and keeps the two numbers that `f` gives for each
+    /// element until it is called again; the second ones in the output if they are to be `stored` and that is not the input.
+    #[inline(always)]
+    fn keep<S: Simd, const M: usize>(
+        &mut self,
+        _: S,
+        part: Range<usize>,
+        _stored: bool,
+        _: impl FnMut([Vector<T, S>; M]) -> [[Vector<T, S>; M]; 2],
+    ) -> usize {
+        part.start
+    }
+    /// Gives `f` what was kept of that part.
+    #[inline(always)]
+    fn visit_kept<S: Simd, const M: usize>(
+        &self,
+        _: S,
+        _part: Range<usize>,
+        _stored: bool,
+        _: impl FnMut([[Vector<T, S>; M]; 2]),
+    ) {
+    }
+    /// Stores what `f` gives for what was kept and stored, and returns the next j.
+    #[inline(always)]
+    fn replace_kept<S: Simd, const M: usize>(
+        &mut self,
+        _: S,
+        part: Range<usize>,
+        _: impl FnMut([[Vector<T, S>; M]; 2]) -> [Vector<T, S>; M],
+    ) -> usize {
+        part.start
+    }
     /// N registers as stored before.
     #[inline(always)]
     fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
@@ -263,6 +300,9 @@ pub(crate) trait Work<T: Lane> {
     const MASKS: bool;
     /// There is much to do between the passes, which is done for several rows at once.
     const BETWEEN: bool = true;
+    /// The second pass sums terms, which may be kept, and whether the third one needs them.
+    const SUMS_TERMS: bool = false;
+    const USES_TERMS: bool = false;
     /// Elements of the contiguous rows that take turns at a pass, so that they stay in the first-level cache.
     const BATCH: usize = 4096;
     /// What the first pass leaves.
@@ -552,6 +592,8 @@ pub(crate) struct Along<'a, T: Lane, const N: usize, const IN_PLACE: bool> {
     full: usize,
     /// The row that comes next, where rows are long.
     ahead: &'a [T::Array],
+    /// Where terms are kept, the first and the second numbers of each.
+    kept: [&'a mut [T::Array]; 2],
 }
 
 impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N, IN_PLACE> {
@@ -633,6 +675,77 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         let x = &self.inputs[0][j..end];
         let ahead = if ahead { Some(self.ahead.get(j..end).unwrap_or(x)) } else { None };
         replaced(s, x, &mut self.out[j..end], ahead, j, f)
+    }
+    #[inline(always)]
+    fn room(&self) -> usize {
+        self.kept[0].len()
+    }
+    #[inline(always)]
+    fn keep<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        part: Range<usize>,
+        stored: bool,
+        mut f: impl FnMut([Vector<T, S>; M]) -> [[Vector<T, S>; M]; 2],
+    ) -> usize {
+        let [firsts, others] = &mut self.kept;
+        let ahead = self.ahead.get(part.clone());
+        let (x, seconds) = if IN_PLACE {
+            (&self.out[part.clone()], &mut others[..part.len()])
+        } else if stored {
+            (&self.inputs[0][part.clone()], &mut self.out[part.clone()])
+        } else {
+            (&self.inputs[0][part.clone()], &mut others[..part.len()])
+        };
+        let (ahead, _) = ahead.unwrap_or(x).as_chunks::<M>();
+        let (x, _) = x.as_chunks::<M>();
+        let kept = firsts[..part.len()].as_chunks_mut::<M>().0.iter_mut().zip(seconds.as_chunks_mut::<M>().0);
+        let mut touched = 0;
+        for ((x, ahead), (first, second)) in x.iter().zip(ahead).zip(kept) {
+            touched |= touch::<T>(ahead);
+            let [one, two] = f(all_loaded(s, x));
+            all_stored(first, one);
+            all_stored(second, two);
+        }
+        core::hint::black_box(touched);
+        part.start + x.len() * M
+    }
+    #[inline(always)]
+    fn visit_kept<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        part: Range<usize>,
+        stored: bool,
+        mut f: impl FnMut([[Vector<T, S>; M]; 2]),
+    ) {
+        let [firsts, others] = &self.kept;
+        let firsts = firsts[..part.len()].as_chunks::<M>().0;
+        let seconds = if !IN_PLACE && stored { &self.out[part] } else { &others[..part.len()] };
+        for (first, second) in firsts.iter().zip(seconds.as_chunks::<M>().0) {
+            f([all_loaded(s, first), all_loaded(s, second)]);
+        }
+    }
+    #[inline(always)]
+    fn replace_kept<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        part: Range<usize>,
+        mut f: impl FnMut([[Vector<T, S>; M]; 2]) -> [Vector<T, S>; M],
+    ) -> usize {
+        let [firsts, others] = &self.kept;
+        let (firsts, _) = firsts[..part.len()].as_chunks::<M>();
+        let (out, _) = self.out[part.clone()].as_chunks_mut::<M>();
+        if IN_PLACE {
+            let seconds = others[..part.len()].as_chunks::<M>().0;
+            for ((first, second), out) in firsts.iter().zip(seconds).zip(out) {
+                all_stored(out, f([all_loaded(s, first), all_loaded(s, second)]));
+            }
+        } else {
+            for (first, out) in firsts.iter().zip(out) {
+                all_stored(out, f([all_loaded(s, first), all_loaded(s, out)]));
+            }
+        }
+        part.start + firsts.len() * M
     }
     #[inline(always)]
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
@@ -962,6 +1075,13 @@ const UNCACHED: usize = 1 << 18;
 const MANY: usize = 1 << 15;
 const WIDE: usize = 512;
 
+/// Registers whose terms are kept at a time: with the rows and their results 24 KB, less than any first-level cache.
+const KEPT: usize = 128;
+
+/// Aligned, so that no register crosses a line of the cache.
+#[repr(align(64))]
+struct KeptTerms<A>([A; KEPT]);
+
 /// What a row has beyond its last register.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -988,6 +1108,8 @@ struct Rows<'a, T: Lane, const N: usize> {
     /// What rows have beyond their last register, of these and of those before or after them, and which are these.
     tails: [&'a mut [Tail<T, N>]; 2],
     side: usize,
+    /// Where terms are kept; of these rows, or if rows are long of a part of one.
+    kept_terms: [&'a mut [T::Array]; 2],
 }
 
 impl<T: Lane, const N: usize> Rows<'_, T, N> {
@@ -1036,7 +1158,14 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
         let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
         let (out, _) = T::registers_mut(out);
         let Tail { inputs: tails, out: out_tail } = &mut self.tails[self.side][i];
-        pass(&mut Along { inputs, out, tails, out_tail, steps, full, ahead })
+        let mut kept = [&mut [][..], &mut [][..]];
+        if !self.kept_terms[0].is_empty() {
+            let most = (self.len / T::LANES).min(KEPT);
+            for (kept, all) in kept.iter_mut().zip(&mut self.kept_terms) {
+                *kept = all.get_mut(i * most..(i + 1) * most).unwrap_or_default();
+            }
+        }
+        pass(&mut Along { inputs, out, tails, out_tail, steps, full, ahead, kept })
     }
 
     /// Writes what row i has beyond its last register.
@@ -1074,7 +1203,8 @@ pub(crate) fn along<T: Lane, S: Simd, R, const IN_PLACE: bool>(
     let len = if IN_PLACE { out.len() } else { x.len() };
     let tails = &mut [Tail::empty()];
     let tails = [&mut [][..], &mut tails[..]];
-    let mut rows = Rows { len, kept: Kept::All, inputs: [x], out, row: 0, tails, side: 1 };
+    let kept_terms = [&mut [][..], &mut [][..]];
+    let mut rows = Rows { len, kept: Kept::All, inputs: [x], out, row: 0, tails, side: 1, kept_terms };
     rows.stage::<S, IN_PLACE>(s, 0, [fill.value()]);
     let result = rows.with(0, false, pass);
     rows.unstage(s, 0);
@@ -1181,8 +1311,25 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             all = [[empty; MOST_ROWS]; 2];
             all.each_mut().map(|side| &mut side[..])
         };
-        let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, side: 0 };
-        let most = (W::BATCH / len.max(1)).clamp(1, T::LANES);
+        // Terms are kept so as not to be computed again in place; where registers are few, also to be summed apart. Fewer
+        // are not worth clearing the room for them.
+        let room = KEPT * T::LANES;
+        let gains = !S::ROOMY || W::USES_TERMS && IN_PLACE && len <= room;
+        let keeps = W::SUMS_TERMS && gains && along * len >= 2 * room;
+        let batch = if keeps { room } else { W::BATCH };
+        let most = (batch / len.max(1)).clamp(1, T::LANES);
+        let (mut first_terms, mut second_terms);
+        let mut kept_terms = [&mut [][..], &mut [][..]];
+        if keeps {
+            first_terms = KeptTerms([empty.out; KEPT]);
+            kept_terms[0] = &mut first_terms.0[..];
+            // The output takes the others of whole rows.
+            if IN_PLACE || !W::USES_TERMS || reduces || most == 1 {
+                second_terms = KeptTerms([empty.out; KEPT]);
+                kept_terms[1] = &mut second_terms.0[..];
+            }
+        }
+        let mut rows = Rows { len, kept, inputs, out: &mut *out, row, tails, side: 0, kept_terms };
         let mut firsts = W::First::blank(s).rows();
         let mut seconds = W::Second::blank(s).rows();
         let mut open = W::Open::blank(s);

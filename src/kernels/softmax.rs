@@ -10,7 +10,9 @@
 //! terms have in common leaves the quotient.
 //! 3. With 1/S = h + l: y = h·t + (h·q + l)·t, t from the table again: only the last addition rounds in
 //! earnest. All of it happens at a power of two where nothing is subnormal; the multiplication that ends it rounds
-//! subnormal results. In place, unless rows are copied, and in rows longer than the cache, q is computed again, to the same bits.
+//! subnormal results. In place t and q of rows of up to 128 registers are kept beside them; in longer ones, and in rows longer
+//! than the cache, q is computed again, to the same bits. Where registers are few (AVX2), t and q of up to 128 registers
+//! are kept before any of them is summed, and are there for step 3 if that is the whole row.
 //!
 //! *log_softmax and logsumexp.* 1. and 2. as above. L is the logarithm of S, or where S < 2·exp m, m + log1p(others/exp m)
 //! with others = S − exp m, if that is at least n·2^−15 (f64: n·2^−32) of exp m, and all of it in the longest rows.
@@ -1174,6 +1176,51 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         if A::ACROSS { T::joined(totals, long) } else { totals }
     }
 
+    /// Whether terms are kept, for the third pass if the row has no more of them than there is room for.
+    #[inline(always)]
+    fn keeps<A: Access<T>>(&self, a: &A) -> bool {
+        let gains = if S::ROOMY { !PRECISE && a.in_place() } else { !(PRECISE && T::WIDE) };
+        G::PLAIN && self.tame && gains && a.room() > 0
+    }
+
+    /// Adds the terms of a part of a row, all exponentials before the sums: where registers are few, that is faster than the
+    /// two beside each other.
+    #[inline(always)]
+    fn add_apart<A: Access<T>, const N: usize>(
+        &self,
+        a: &mut A,
+        part: Range<usize>,
+        sums: &mut TermSums<T, S, N>,
+    ) -> usize {
+        let s = self.frame.m.s;
+        let next = a.keep::<S, N>(
+            s,
+            part.clone(),
+            self.keep_q,
+            #[inline(always)]
+            |x| {
+                let u = each(
+                    #[inline(always)]
+                    |i| Word::exact(x[i]),
+                );
+                both_of(G::terms::<S, N, PRECISE>(u, self.frame, |_| ()))
+            },
+        );
+        a.visit_kept::<S, N>(
+            s,
+            part.start..next,
+            self.keep_q,
+            #[inline(always)]
+            |[t, rest]| {
+                sums.at_once(each(
+                    #[inline(always)]
+                    |i| Term { t: t[i], rest: rest[i], low: None },
+                ));
+            },
+        );
+        next
+    }
+
     /// The totals of the lanes; of the third word if the row is `long`.
     #[inline(always)]
     fn sum<A: Access<T>, const N: usize>(&self, a: &mut A, long: bool) -> T::Totals<S> {
@@ -1184,7 +1231,22 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
             let end = a.steps().min(start + T::MOST);
             let mut sums = TermSums::new([Term::none(s, PRECISE && T::WIDE); N]);
             let mut j = start;
-            if G::PLAIN && !REST && self.tame {
+            if !REST && !long && self.keeps(a) {
+                let full = end.min(a.full());
+                if S::ROOMY {
+                    j = a.keep::<S, N>(
+                        s,
+                        j..full,
+                        self.keep_q,
+                        #[inline(always)]
+                        |x| both_of(self.add::<N, true>(x, &mut sums, false)),
+                    );
+                } else {
+                    while j + N <= full {
+                        j = self.add_apart::<A, N>(a, j..full.min(j + a.room()), &mut sums);
+                    }
+                }
+            } else if G::PLAIN && !REST && self.tame {
                 let full = end.min(a.full());
                 if self.keep_q {
                     j = a.replace::<S, N>(
@@ -1246,6 +1308,16 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
     }
 }
 
+/// Both parts of terms.
+#[inline(always)]
+fn both_of<T: Lane, S: Simd, const N: usize>(terms: [Term<T, S>; N]) -> [[Vector<T, S>; N]; 2] {
+    let t = each(
+        #[inline(always)]
+        |i| terms[i].t,
+    );
+    [t, kept_of(terms)]
+}
+
 /// What is kept of terms.
 #[inline(always)]
 fn kept_of<T: Lane, S: Simd, const N: usize>(terms: [Term<T, S>; N]) -> [Vector<T, S>; N] {
@@ -1292,7 +1364,17 @@ fn sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECIS
     keep_q: bool,
 ) -> T::Row<S> {
     let terms = Terms::<_, _, _, PRECISE, false> { argument: g, frame, cut: frame.m, keep_q, tame: tame.all };
-    T::row(s, if S::ROOMY && !A::SINGLE { terms.total::<_, ROOM>(a) } else { terms.total::<_, 1>(a) })
+    T::row(
+        s,
+        if S::ROOMY && !A::SINGLE {
+            terms.total::<_, ROOM>(a)
+        } else if PRECISE && !A::ACROSS {
+            // With one the sums are kept in memory, and wait for it.
+            terms.total::<_, 2>(a)
+        } else {
+            terms.total::<_, 1>(a)
+        },
+    )
 }
 
 /// The sum of each row without a common factor, since `exp` has none: f32 terms are `PRECISE` for that, f64 terms need not be.
@@ -1499,7 +1581,21 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         let again = Self::recomputes(a);
         let mut j = 0;
         if G::PLAIN && head.tame.all {
-            j = if again {
+            j = if full <= a.room() {
+                // Along a row there is nothing left to be settled.
+                a.replace_kept::<S, N>(
+                    s,
+                    j..full,
+                    #[inline(always)]
+                    |[t, q]| {
+                        let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
+                        each(
+                            #[inline(always)]
+                            |i| probability(t[i], q[i], r) * down,
+                        )
+                    },
+                )
+            } else if again {
                 a.rewrite::<S, N>(
                     s,
                     j,
@@ -1531,6 +1627,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
+    const SUMS_TERMS: bool = G::PLAIN;
+    const USES_TERMS: bool = true;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -1715,6 +1813,7 @@ struct LogSoftmax<G, T> {
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
+    const SUMS_TERMS: bool = G::PLAIN && !T::WIDE;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -1881,6 +1980,7 @@ struct LogSumExp<'a, G, T> {
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
+    const SUMS_TERMS: bool = G::PLAIN && !T::WIDE;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -2623,6 +2723,8 @@ fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
 impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
+    const SUMS_TERMS: bool = true;
+    const USES_TERMS: bool = true;
     // Rows are read alone, and the logarithm between the passes is most of what they cost besides.
     const BATCH: usize = 8192;
     type First<S: Simd> = Extremes<T, S>;

@@ -155,6 +155,18 @@ impl<T: Accumulate, S: Simd, const N: usize> Sums<T, S, N> {
         self.count += N;
     }
 
+    /// All steps for terms that nothing is computed beside; such sums end with the terms that they began with.
+    #[inline(always)]
+    pub(crate) fn at_once(&mut self, terms: [Term<T, S>; N]) {
+        let last = self.terms;
+        self.terms = terms;
+        for n in 0..STEPS {
+            self.step(n, false);
+        }
+        self.terms = last;
+        self.count += N;
+    }
+
     /// Moves all terms to totals.
     #[inline(always)]
     pub(crate) fn finish(mut self, many: bool, totals: &mut T::Totals<S>) {
