@@ -1143,19 +1143,8 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         sums: &mut TermSums<T, S, N>,
         many: bool,
     ) -> [Term<T, S>; N] {
-        let none = Vector::splat(self.frame.m.s, -T::INFINITY);
-        let u: [_; N] = each(
-            #[inline(always)]
-            |i| {
-                if TAME {
-                    return Word::exact(x[i]);
-                }
-                let x = if REST { self.cut.lt(x[i]).select(none, x[i]) } else { x[i] };
-                self.argument.within(x, self.frame)
-            },
-        );
         let terms = G::terms::<S, N, PRECISE>(
-            u,
+            self.within::<N, TAME>(x),
             self.frame,
             #[inline(always)]
             |n| sums.step(n, many),
@@ -1176,17 +1165,73 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         if A::ACROSS { T::joined(totals, long) } else { totals }
     }
 
-    /// Whether terms are kept, for the third pass if the row has no more of them than there is room for.
+    /// The same for full registers of a row, as far as there is a loop for them.
     #[inline(always)]
-    fn keeps<A: Access<T>>(&self, a: &A) -> bool {
+    fn add_full<A: Access<T>, const N: usize, const TAME: bool>(
+        &self,
+        a: &mut A,
+        full: Range<usize>,
+        sums: &mut TermSums<T, S, N>,
+        long: bool,
+    ) -> usize {
+        let (s, j, end) = (self.frame.m.s, full.start, full.end);
+        // Kept for the third pass if the row has no more of them than there is room for.
         let gains = if S::ROOMY { !PRECISE && a.in_place() } else { !(PRECISE && T::WIDE) };
-        G::PLAIN && self.tame && gains && a.room() > 0
+        if gains && a.room() > 0 && !long {
+            if S::ROOMY {
+                return a.keep::<S, N>(
+                    s,
+                    full,
+                    self.keep_q,
+                    #[inline(always)]
+                    |x| self.both_of::<N, TAME>(x, self.add::<N, TAME>(x, sums, false)),
+                );
+            }
+            let mut j = j;
+            while j + N <= end {
+                j = self.add_apart::<A, N, TAME>(a, j..end.min(j + a.room()), sums);
+            }
+            j
+        } else if self.keep_q {
+            a.replace::<S, N>(
+                s,
+                j,
+                end,
+                true,
+                #[inline(always)]
+                |x, _| kept_of(self.add::<N, TAME>(x, sums, false)),
+            )
+        } else if !long {
+            a.visit::<S, N>(
+                s,
+                j,
+                end,
+                true,
+                #[inline(always)]
+                |x| {
+                    self.add::<N, TAME>(x, sums, false);
+                },
+            )
+        } else if S::ROOMY && A::ACROSS {
+            a.visit::<S, N>(
+                s,
+                j,
+                end,
+                true,
+                #[inline(always)]
+                |x| {
+                    self.add::<N, TAME>(x, sums, true);
+                },
+            )
+        } else {
+            j
+        }
     }
 
     /// Adds the terms of a part of a row, all exponentials before the sums: where registers are few, that is faster than the
     /// two beside each other.
     #[inline(always)]
-    fn add_apart<A: Access<T>, const N: usize>(
+    fn add_apart<A: Access<T>, const N: usize, const TAME: bool>(
         &self,
         a: &mut A,
         part: Range<usize>,
@@ -1199,11 +1244,8 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
             self.keep_q,
             #[inline(always)]
             |x| {
-                let u = each(
-                    #[inline(always)]
-                    |i| Word::exact(x[i]),
-                );
-                both_of(G::terms::<S, N, PRECISE>(u, self.frame, |_| ()))
+                let terms = G::terms::<S, N, PRECISE>(self.within::<N, TAME>(x), self.frame, |_| ());
+                self.both_of::<N, TAME>(x, terms)
             },
         );
         a.visit_kept::<S, N>(
@@ -1221,6 +1263,40 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         next
     }
 
+    /// What takes the place of elements.
+    #[inline(always)]
+    fn within<const N: usize, const TAME: bool>(&self, x: [Vector<T, S>; N]) -> [Word<T, S>; N] {
+        let none = Vector::splat(self.frame.m.s, -T::INFINITY);
+        each(
+            #[inline(always)]
+            |i| {
+                if TAME {
+                    return Word::exact(x[i]);
+                }
+                let x = if REST { self.cut.lt(x[i]).select(none, x[i]) } else { x[i] };
+                self.argument.within(x, self.frame)
+            },
+        )
+    }
+
+    /// Both parts of their terms, 0 where these are cut off: no sum has a trace of them.
+    #[inline(always)]
+    fn both_of<const N: usize, const TAME: bool>(
+        &self,
+        x: [Vector<T, S>; N],
+        terms: [Term<T, S>; N],
+    ) -> [[Vector<T, S>; N]; 2] {
+        let (u, zero) = (self.within::<N, TAME>(x), Vector::splat(self.frame.m.s, T::zero()));
+        let t = each(
+            #[inline(always)]
+            |i| {
+                let t = terms[i].t;
+                if TAME { t } else { self.argument.is_cut(u[i], self.frame).select(zero, t) }
+            },
+        );
+        [t, kept_of(terms)]
+    }
+
     /// The totals of the lanes; of the third word if the row is `long`.
     #[inline(always)]
     fn sum<A: Access<T>, const N: usize>(&self, a: &mut A, long: bool) -> T::Totals<S> {
@@ -1231,55 +1307,13 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
             let end = a.steps().min(start + T::MOST);
             let mut sums = TermSums::new([Term::none(s, PRECISE && T::WIDE); N]);
             let mut j = start;
-            if !REST && !long && self.keeps(a) {
-                let full = end.min(a.full());
-                if S::ROOMY {
-                    j = a.keep::<S, N>(
-                        s,
-                        j..full,
-                        self.keep_q,
-                        #[inline(always)]
-                        |x| both_of(self.add::<N, true>(x, &mut sums, false)),
-                    );
+            if G::PLAIN && !REST {
+                let full = j..end.min(a.full());
+                j = if self.tame {
+                    self.add_full::<A, N, true>(a, full, &mut sums, long)
                 } else {
-                    while j + N <= full {
-                        j = self.add_apart::<A, N>(a, j..full.min(j + a.room()), &mut sums);
-                    }
-                }
-            } else if G::PLAIN && !REST && self.tame {
-                let full = end.min(a.full());
-                if self.keep_q {
-                    j = a.replace::<S, N>(
-                        s,
-                        j,
-                        full,
-                        true,
-                        #[inline(always)]
-                        |x, _| kept_of(self.add::<N, true>(x, &mut sums, false)),
-                    );
-                } else if !long {
-                    j = a.visit::<S, N>(
-                        s,
-                        j,
-                        full,
-                        true,
-                        #[inline(always)]
-                        |x| {
-                            self.add::<N, true>(x, &mut sums, false);
-                        },
-                    );
-                } else if S::ROOMY && A::ACROSS {
-                    j = a.visit::<S, N>(
-                        s,
-                        j,
-                        full,
-                        true,
-                        #[inline(always)]
-                        |x| {
-                            self.add::<N, true>(x, &mut sums, true);
-                        },
-                    );
-                }
+                    self.add_full::<A, N, false>(a, full, &mut sums, long)
+                };
             }
             if S::ROOMY && REST && !long {
                 j = a.visit::<S, N>(
@@ -1306,16 +1340,6 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         }
         totals
     }
-}
-
-/// Both parts of terms.
-#[inline(always)]
-fn both_of<T: Lane, S: Simd, const N: usize>(terms: [Term<T, S>; N]) -> [[Vector<T, S>; N]; 2] {
-    let t = each(
-        #[inline(always)]
-        |i| terms[i].t,
-    );
-    [t, kept_of(terms)]
 }
 
 /// What is kept of terms.
@@ -1577,49 +1601,67 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         r: Word<T, S>,
         settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
     ) {
-        let (this, s, frame, full) = (*self, r.hi.s, head.frame, a.full());
-        let again = Self::recomputes(a);
+        let s = r.hi.s;
         let mut j = 0;
-        if G::PLAIN && head.tame.all {
-            j = if full <= a.room() {
-                // Along a row there is nothing left to be settled.
-                a.replace_kept::<S, N>(
-                    s,
-                    j..full,
-                    #[inline(always)]
-                    |[t, q]| {
-                        let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
-                        each(
-                            #[inline(always)]
-                            |i| probability(t[i], q[i], r) * down,
-                        )
-                    },
-                )
-            } else if again {
-                a.rewrite::<S, N>(
-                    s,
-                    j,
-                    full,
-                    #[inline(always)]
-                    |x| this.divide::<S, N, true>(x, None, &frame, r, settle),
-                )
+        if G::PLAIN {
+            j = if head.tame.all {
+                self.divide_full::<S, A, N, true>(a, &head.frame, r, settle)
             } else {
-                a.replace::<S, N>(
-                    s,
-                    j,
-                    full,
-                    false,
-                    #[inline(always)]
-                    |x, q| this.divide::<S, N, true>(x, Some(q), &frame, r, settle),
-                )
+                self.divide_full::<S, A, N, false>(a, &head.frame, r, settle)
             };
         }
+        let again = Self::recomputes(a);
         while j < a.steps() {
             let x = a.loads_or(s, 0, j, -T::INFINITY);
             let q = if again { None } else { Some(a.stored_within(s, j)) };
-            let y = this.divide::<S, N, false>(x, q, &frame, r, settle);
+            let y = self.divide::<S, N, false>(x, q, &head.frame, r, settle);
             a.stores_within::<S, N>(j, y);
             j += N;
+        }
+    }
+
+    /// The full registers.
+    #[inline(always)]
+    fn divide_full<S: Simd, A: Access<T>, const N: usize, const TAME: bool>(
+        &self,
+        a: &mut A,
+        frame: &Frame<T, S>,
+        r: Word<T, S>,
+        settle: impl Fn(Vector<T, S>, Vector<T, S>) -> Vector<T, S> + Copy,
+    ) -> usize {
+        // Copies: what is behind a reference is looked at again for every register.
+        let (this, s, frame, full) = (*self, r.hi.s, *frame, a.full());
+        if full <= a.room() {
+            // Along a row there is nothing left to be settled.
+            let down = Vector::splat(s, T::MAGIC - T::RAISE).pow2_floor();
+            a.replace_kept::<S, N>(
+                s,
+                0..full,
+                #[inline(always)]
+                |[t, q]| {
+                    each(
+                        #[inline(always)]
+                        |i| probability(t[i], q[i], r) * down,
+                    )
+                },
+            )
+        } else if Self::recomputes(a) {
+            a.rewrite::<S, N>(
+                s,
+                0,
+                full,
+                #[inline(always)]
+                |x| this.divide::<S, N, TAME>(x, None, &frame, r, settle),
+            )
+        } else {
+            a.replace::<S, N>(
+                s,
+                0,
+                full,
+                false,
+                #[inline(always)]
+                |x, q| this.divide::<S, N, TAME>(x, Some(q), &frame, r, settle),
+            )
         }
     }
 }
