@@ -487,6 +487,10 @@ fn cross_entropy_of_many_rows_is_that_of_each_alone() {
         (24, 128, 1),
         (31, 40, 1),
         (18, 17, 1),
+        // So many elements that terms are kept, of whole rows and of parts.
+        (30, 150, 1),
+        (9, 1_003, 1),
+        (3, 2_065, 1),
     ] {
         rows_are_rows_alone::<f32>(outer, len, inner);
         rows_are_rows_alone::<f64>(outer, len, inner);

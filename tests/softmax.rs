@@ -203,6 +203,7 @@ for_both! {
     backends_at_every_length;
     any_number_of_rows;
     rows_of_every_reach;
+    rows_whose_terms_are_kept;
     every_axis_is_a_copied_row;
     specials_in_every_position;
     options_that_change_nothing;
@@ -300,6 +301,34 @@ fn rows_of_every_reach<T: Real>() {
                 on_all(&case, layout, &SoftmaxOptions::new(), &(reach, len, inner));
             }
         }
+    }
+}
+
+/// So many elements that terms are kept from pass to pass, in rows that fit what there is for them and in longer ones, of
+/// every kind beside each other.
+fn rows_whose_terms_are_kept<T: Real>() {
+    let mut random = Random(37);
+    for (rows, len) in
+        [(33, 130), (19, 640), (9, 1_003), (5, 1_024), (5, 2_047), (4, 2_048), (3, 2_065), (1, 5_000)]
+    {
+        let layout = Layout::rows(rows, len).unwrap();
+        let mut case = Case::<T>::random(&mut random, layout);
+        for (row, x) in case.x.chunks_mut(len).enumerate() {
+            let last = len - 1;
+            match row % 7 {
+                0 => x.iter_mut().for_each(|x| *x = x.max(T::of(-30.0))),
+                1 => x[row % len] = -T::infinity(),
+                2 => x.iter_mut().for_each(|x| *x = *x * T::of(30.0)),
+                3 => x[last] = T::nan(),
+                4 => x.iter_mut().for_each(|x| *x = *x + T::of(5_000.0)),
+                5 => x.fill(-T::infinity()),
+                _ => x[last / 2] = T::infinity(),
+            }
+        }
+        on_all(&case, layout, &SoftmaxOptions::new(), &(rows, len));
+        let valid: Vec<usize> = (0..rows).map(|row| len - row * 7 % len).collect();
+        on_all(&case, layout, &SoftmaxOptions::new().lengths(&valid), &(rows, len, "lengths"));
+        on_all(&case, layout, &SoftmaxOptions::new().temperature(T::of(3.0)), &(rows, len, "temperature"));
     }
 }
 
