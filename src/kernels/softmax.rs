@@ -1165,7 +1165,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         if A::ACROSS { T::joined(totals, long) } else { totals }
     }
 
-    /// The same for full registers of a row, as far as there is a loop for them.
+    /// Adds the terms of full registers, as far as there is a loop without a branch for them, and returns the next one.
     #[inline(always)]
     fn add_full<A: Access<T>, const N: usize, const TAME: bool>(
         &self,
@@ -1263,7 +1263,7 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         next
     }
 
-    /// What takes the place of elements.
+    /// What takes the place of elements; of tame ones, they themselves.
     #[inline(always)]
     fn within<const N: usize, const TAME: bool>(&self, x: [Vector<T, S>; N]) -> [Word<T, S>; N] {
         let none = Vector::splat(self.frame.m.s, -T::INFINITY);
@@ -1620,7 +1620,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
         }
     }
 
-    /// The full registers.
+    /// Full registers of the result, as far as there is a loop without a branch for them; returns the next one.
     #[inline(always)]
     fn divide_full<S: Simd, A: Access<T>, const N: usize, const TAME: bool>(
         &self,
