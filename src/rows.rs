@@ -300,8 +300,9 @@ pub(crate) trait Work<T: Lane> {
     const MASKS: bool;
     /// There is much to do between the passes, which is done for several rows at once.
     const BETWEEN: bool = true;
-    /// The second pass sums terms, which may be kept, and whether the third one needs them.
+    /// The second pass sums terms, which may be kept.
     const SUMS_TERMS: bool = false;
+    /// The third pass needs them again.
     const USES_TERMS: bool = false;
     /// Elements of the contiguous rows that take turns at a pass, so that they stay in the first-level cache.
     const BATCH: usize = 4096;

@@ -308,9 +308,18 @@ fn rows_of_every_reach<T: Real>() {
 /// every kind beside each other.
 fn rows_whose_terms_are_kept<T: Real>() {
     let mut random = Random(37);
-    for (rows, len) in
-        [(33, 130), (19, 640), (9, 1_003), (5, 1_024), (5, 2_047), (4, 2_048), (3, 2_065), (1, 5_000)]
-    {
+    for (rows, len) in [
+        (300, 15),
+        (250, 20),
+        (33, 130),
+        (19, 640),
+        (9, 1_003),
+        (5, 1_024),
+        (5, 2_047),
+        (4, 2_048),
+        (3, 2_065),
+        (1, 5_000),
+    ] {
         let layout = Layout::rows(rows, len).unwrap();
         let mut case = Case::<T>::random(&mut random, layout);
         for (row, x) in case.x.chunks_mut(len).enumerate() {
