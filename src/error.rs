@@ -1,5 +1,6 @@
 //! The one error type: every fault of a shape or parameter, found before anything is written.
 
+use crate::Element;
 use core::fmt;
 
 /// What was wrong with a call. Nothing has been written when one is returned.
@@ -102,6 +103,24 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// `Err` unless all of them are finite and not negative.
+pub(crate) fn check_weights<T: Element>(name: &'static str, weights: &[T]) -> Result<(), Error> {
+    if weights.iter().all(|w| w.is_finite() && *w >= T::zero()) {
+        Ok(())
+    } else {
+        Err(Error::Parameter { name, requirement: "finite and not negative" })
+    }
+}
+
+/// `Err` unless finite, normal and positive.
+pub(crate) fn check_scale<T: Element>(name: &'static str, scale: T) -> Result<(), Error> {
+    if scale.is_normal() && scale > T::zero() {
+        Ok(())
+    } else {
+        Err(Error::Parameter { name, requirement: "finite, normal and positive" })
+    }
+}
 
 /// `Err` unless a slice of `actual` elements has the `expected` number.
 pub(crate) fn check_len(argument: &'static str, expected: usize, actual: usize) -> Result<(), Error> {

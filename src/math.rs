@@ -8,3 +8,8 @@ pub(crate) mod log_ratio;
 pub(crate) mod sigma;
 pub(crate) mod sum;
 pub(crate) mod word;
+
+/// 2^exponent, normal.
+pub(crate) const fn power_of_two(exponent: i64) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
+}

@@ -4,7 +4,9 @@
 //! * [`Columns`]: each lane is a row of its own, and a register holds an element of `LANES` rows. Short rows are
 //!   brought into this form on the stack: contiguous ones transposed, others copied, since elements a power of two
 //!   apart fall into the same few lines of the cache.
-//! * [`Lone`]: one row of any layout, element by element, for what the others leave over and for masks.
+//! * [`Lone`]: one row of any layout, element by element, for what the others leave over, for masks, and for all rows where
+//!   there are no vector instructions.
+//! * [`Single`]: the only row there is, of no more than a register.
 //!
 //! Loops over a row see nothing but whole registers: what a contiguous row has beyond its last one is staged
 //! on the stack before, for a call within a loop would keep every constant of the loop in memory.
@@ -39,7 +41,7 @@ pub(crate) trait Access<T: Lane> {
     /// Element `i` of the first input, in row `r` of those at hand.
     fn element(&self, r: usize, i: usize) -> T;
 
-    /// N registers of input `n`, full ones if there is more than one; so are those below.
+    /// M registers of input `n`, full ones if there is more than one; so are those below.
     #[inline(always)]
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
         each(
@@ -127,6 +129,7 @@ pub(crate) trait Access<T: Lane> {
     }
     /// As [`visit`](Access::visit), of a part for which there is room, and keeps the two numbers that `f` gives for each
     /// element until it is called again; the second ones in the output if they are to be `stored` and that is not the input.
+    /// A row that has room as a whole has them in the third pass as well.
     #[inline(always)]
     fn keep<S: Simd, const M: usize>(
         &mut self,
@@ -157,7 +160,7 @@ pub(crate) trait Access<T: Lane> {
     ) -> usize {
         part.start
     }
-    /// N registers as stored before.
+    /// M registers as stored before.
     #[inline(always)]
     fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
         each(
@@ -165,7 +168,7 @@ pub(crate) trait Access<T: Lane> {
             |i| self.stored(s, j + i),
         )
     }
-    /// Writes N registers.
+    /// Writes M registers.
     #[inline(always)]
     fn stores<S: Simd, const M: usize>(&mut self, j: usize, v: [Vector<T, S>; M]) {
         for (i, v) in v.into_iter().enumerate() {
@@ -181,7 +184,7 @@ fn group<A, const N: usize>(all: &[A], j: usize) -> Option<&[A; N]> {
 }
 
 #[inline(always)]
-fn all_loaded<T: Lane, S: Simd, const M: usize>(s: S, from: &[T::Array; M]) -> [Vector<T, S>; M] {
+fn load_all<T: Lane, S: Simd, const M: usize>(s: S, from: &[T::Array; M]) -> [Vector<T, S>; M] {
     each(
         #[inline(always)]
         |i| Vector::load(s, &from[i]),
@@ -189,7 +192,7 @@ fn all_loaded<T: Lane, S: Simd, const M: usize>(s: S, from: &[T::Array; M]) -> [
 }
 
 #[inline(always)]
-fn all_stored<T: Lane, S: Simd, const M: usize>(to: &mut [T::Array; M], v: [Vector<T, S>; M]) {
+fn store_all<T: Lane, S: Simd, const M: usize>(to: &mut [T::Array; M], v: [Vector<T, S>; M]) {
     for (i, to) in to.iter_mut().enumerate() {
         v[i].store(to);
     }
@@ -218,14 +221,14 @@ fn visited<T: Lane, S: Simd, const M: usize>(
     match ahead {
         None => {
             for x in x {
-                f(all_loaded(s, x));
+                f(load_all(s, x));
             }
         }
         Some(ahead) => {
             let mut touched = 0;
             for (x, ahead) in x.iter().zip(ahead.as_chunks::<M>().0) {
                 touched |= touch::<T>(ahead);
-                f(all_loaded(s, x));
+                f(load_all(s, x));
             }
             core::hint::black_box(touched);
         }
@@ -247,12 +250,12 @@ fn rewritten<T: Lane, S: Simd, const M: usize>(
     match x {
         None => {
             for out in out {
-                all_stored(out, f(all_loaded(s, out)));
+                store_all(out, f(load_all(s, out)));
             }
         }
         Some(x) => {
             for (x, out) in x.as_chunks::<M>().0.iter().zip(out) {
-                all_stored(out, f(all_loaded(s, x)));
+                store_all(out, f(load_all(s, x)));
             }
         }
     }
@@ -273,14 +276,14 @@ fn replaced<T: Lane, S: Simd, const M: usize>(
     match ahead {
         None => {
             for (x, out) in x.iter().zip(out) {
-                all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
+                store_all(out, f(load_all(s, x), load_all(s, out)));
             }
         }
         Some(ahead) => {
             let mut touched = 0;
             for ((x, out), ahead) in x.iter().zip(out).zip(ahead.as_chunks::<M>().0) {
                 touched |= touch::<T>(ahead);
-                all_stored(out, f(all_loaded(s, x), all_loaded(s, out)));
+                store_all(out, f(load_all(s, x), load_all(s, out)));
             }
             core::hint::black_box(touched);
         }
@@ -298,6 +301,8 @@ pub(crate) trait Work<T: Lane> {
     const FILLS: [Fill; 2];
     /// Masks come here; else rows that are taken element by element are rare.
     const MASKS: bool;
+    /// Gives something for each row, be it empty.
+    const EACH_ROW: bool = false;
     /// There is much to do between the passes, which is done for several rows at once.
     const BETWEEN: bool = true;
     /// The second pass sums terms, which may be kept.
@@ -704,9 +709,9 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         let mut touched = 0;
         for ((x, ahead), (first, second)) in x.iter().zip(ahead).zip(kept) {
             touched |= touch::<T>(ahead);
-            let [one, two] = f(all_loaded(s, x));
-            all_stored(first, one);
-            all_stored(second, two);
+            let [one, two] = f(load_all(s, x));
+            store_all(first, one);
+            store_all(second, two);
         }
         core::hint::black_box(touched);
         part.start + x.len() * M
@@ -723,7 +728,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         let firsts = firsts[..part.len()].as_chunks::<M>().0;
         let seconds = if !IN_PLACE && stored { &self.out[part] } else { &others[..part.len()] };
         for (first, second) in firsts.iter().zip(seconds.as_chunks::<M>().0) {
-            f([all_loaded(s, first), all_loaded(s, second)]);
+            f([load_all(s, first), load_all(s, second)]);
         }
     }
     #[inline(always)]
@@ -739,11 +744,11 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
         if IN_PLACE {
             let seconds = others[..part.len()].as_chunks::<M>().0;
             for ((first, second), out) in firsts.iter().zip(seconds).zip(out) {
-                all_stored(out, f([all_loaded(s, first), all_loaded(s, second)]));
+                store_all(out, f([load_all(s, first), load_all(s, second)]));
             }
         } else {
             for (first, out) in firsts.iter().zip(out) {
-                all_stored(out, f([all_loaded(s, first), all_loaded(s, out)]));
+                store_all(out, f([load_all(s, first), load_all(s, out)]));
             }
         }
         part.start + firsts.len() * M
@@ -752,31 +757,22 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Along<'_, T, N
     fn loads<S: Simd, const M: usize>(&self, s: S, n: usize, j: usize) -> [Vector<T, S>; M] {
         match group::<_, M>(if IN_PLACE { &*self.out } else { self.inputs[n] }, j) {
             // One check for all of them.
-            Some(all) => each(
-                #[inline(always)]
-                |i| Vector::load(s, &all[i]),
-            ),
+            Some(all) => load_all(s, all),
+            // Of several none is beyond the end: the tail.
             None => [self.load(s, n, j); M],
         }
     }
     #[inline(always)]
     fn all_stored<S: Simd, const M: usize>(&self, s: S, j: usize) -> [Vector<T, S>; M] {
         match group::<_, M>(self.out, j) {
-            Some(all) => each(
-                #[inline(always)]
-                |i| Vector::load(s, &all[i]),
-            ),
+            Some(all) => load_all(s, all),
             None => [self.stored(s, j); M],
         }
     }
     #[inline(always)]
     fn stores<S: Simd, const M: usize>(&mut self, j: usize, v: [Vector<T, S>; M]) {
         match self.out.get_mut(j..).and_then(|out| out.first_chunk_mut::<M>()) {
-            Some(all) => {
-                for i in 0..M {
-                    v[i].store(&mut all[i]);
-                }
-            }
+            Some(all) => store_all(all, v),
             None => self.store(j, v[0]),
         }
     }
@@ -1062,10 +1058,11 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Single<T, N, I
 /// The most rows that a register has lanes for.
 const MOST_ROWS: usize = 16;
 
-/// The longest rows for which least is cleared, of which contiguous ones are transposed whatever is done with them, and of
-/// which they are where there is something to do between the passes, and rows of another axis are copied.
+/// The longest rows for which the smallest tiles are cleared.
 const TINY: usize = 12;
+/// The longest contiguous rows that are transposed whatever is done with them.
 const SHORT: usize = 32;
+/// The longest ones that are where there is something to do between the passes, and of another axis that are copied.
 const MODERATE: usize = 128;
 
 /// So many elements are not expected in the second-level cache together with their results.
@@ -1154,7 +1151,8 @@ impl<T: Lane, const N: usize> Rows<'_, T, N> {
             |n| if IN_PLACE { &[][..] } else { T::registers(&self.inputs[n][part.clone()]).0 },
         );
         let (steps, full) = (part.len().div_ceil(T::LANES), part.len() / T::LANES);
-        let next = if ahead && !IN_PLACE { self.inputs[0].get(part.end..part.end + self.len) } else { None };
+        let after = (self.row + i + 1) * self.len;
+        let next = if ahead && !IN_PLACE { self.inputs[0].get(after..after + self.len) } else { None };
         let (ahead, _) = T::registers(next.unwrap_or_default());
         let out = if self.out.is_empty() { &mut [][..] } else { &mut self.out[part] };
         let (out, _) = T::registers_mut(out);
@@ -1191,14 +1189,13 @@ fn staged<T: Lane, S: Simd>(s: S, tail: &[T], fill: T, lanes: &mut T::Array) {
     }
 }
 
-/// A pass over a contiguous row, or a part of one; with `IN_PLACE` that is `out`, else that may be empty.
+/// A pass over a contiguous row of logits, or a part of one; with `IN_PLACE` that is `out`, else that may be empty.
 #[cfg(feature = "rayon")]
 #[inline(always)]
 pub(crate) fn along<T: Lane, S: Simd, R, const IN_PLACE: bool>(
     s: S,
     x: &[T],
     out: &mut [T],
-    fill: Fill,
     pass: impl FnOnce(&mut Along<'_, T, 1, IN_PLACE>) -> R,
 ) -> R {
     let len = if IN_PLACE { out.len() } else { x.len() };
@@ -1206,7 +1203,7 @@ pub(crate) fn along<T: Lane, S: Simd, R, const IN_PLACE: bool>(
     let tails = [&mut [][..], &mut tails[..]];
     let kept_terms = [&mut [][..], &mut [][..]];
     let mut rows = Rows { len, kept: Kept::All, inputs: [x], out, row: 0, tails, side: 1, kept_terms };
-    rows.stage::<S, IN_PLACE>(s, 0, [fill.value()]);
+    rows.stage::<S, IN_PLACE>(s, 0, [Fill::MinusInfinity.value()]);
     let result = rows.with(0, false, pass);
     rows.unstage(s, 0);
     result
@@ -1224,7 +1221,8 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
 ) {
     let (len, inner, count) = (layout.len(), layout.inner(), layout.row_count());
     let reduces = out.is_empty();
-    if count == 0 || (len == 0 && !reduces) {
+    // Without elements there may be more rows than can be counted through.
+    if count == 0 || (len == 0 && !W::EACH_ROW) {
         return;
     }
     let fills: [T; N] = each(
@@ -1324,7 +1322,7 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         if keeps {
             first_terms = KeptTerms([empty.out; KEPT]);
             kept_terms[0] = &mut first_terms.0[..];
-            // The output takes the others of whole rows.
+            // Else the output takes the others; a row that is alone in its batch may be longer than the cache.
             if IN_PLACE || !W::USES_TERMS || reduces || most == 1 {
                 second_terms = KeptTerms([empty.out; KEPT]);
                 kept_terms[1] = &mut second_terms.0[..];
@@ -1425,7 +1423,7 @@ impl<T: Lane, W: Work<T>, const N: usize> Blocks<'_, '_, T, W, N> {
             other = TileArrays::<T, N, LEN>::zero();
             sides[0] = other.all();
         }
-        s.apart(&mut InTiles { blocks: self, sides });
+        s.vectorize(&mut InTiles { blocks: self, sides });
     }
 }
 
@@ -1638,7 +1636,7 @@ fn lone<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut 
     passes(s, work, a, row);
 }
 
-/// Up to `LANES` rows of `len` elements; `start` is where the first begins.
+/// Rows of `len` elements beside each other, up to `LANES` or those of a strip; `start` is where the first begins.
 #[derive(Clone, Copy)]
 pub(crate) struct Block {
     start: usize,
@@ -1659,7 +1657,7 @@ impl Block {
     fn gather<T: Lane, S: Simd>(self, s: S, x: &[T], ahead: &[T], tile: &mut [T::Array]) {
         let (x, ahead) = (&x[self.start..], ahead.get(self.start..).unwrap_or_default());
         if self.inner == 1 {
-            s.apart(ToTile { rows: self.rows, x, tile: &mut tile[..self.len] });
+            s.vectorize(ToTile { rows: self.rows, x, tile: &mut tile[..self.len] });
         } else {
             self.copy_in(x, ahead, tile);
         }
@@ -1670,7 +1668,7 @@ impl Block {
     fn scatter<T: Lane, S: Simd>(self, s: S, tile: &[T::Array], out: &mut [T]) {
         let out = &mut out[self.start..];
         if self.inner == 1 {
-            s.apart(FromTile { rows: self.rows, tile: &tile[..self.len], out });
+            s.vectorize(FromTile { rows: self.rows, tile: &tile[..self.len], out });
         } else {
             self.copy_out(tile, out);
         }
@@ -1766,12 +1764,11 @@ impl<T: Lane> Op for ToTile<'_, T> {
             return;
         }
         // The last register reaches to the end of the row.
-        let last = len.saturating_sub(T::LANES);
-        let reach = last + T::LANES;
+        let last = len - T::LANES;
         // Of one length, so that one check does for all; the last row again for those that are missing.
         let from: [&[T]; MOST_ROWS] = each(
             #[inline(always)]
-            |r| &x[(r % T::LANES).min(rows - 1) * len..][..reach],
+            |r| &x[(r % T::LANES).min(rows - 1) * len..][..len],
         );
         let mut first = 0;
         loop {
@@ -1837,7 +1834,7 @@ impl<T: Lane> Op for FromTile<'_, T> {
             return;
         }
         // The last register reaches to the end of the row.
-        let last = len.saturating_sub(T::LANES);
+        let last = len - T::LANES;
         let mut first = 0;
         loop {
             let from = &tile[first..first + T::LANES];

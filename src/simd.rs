@@ -9,8 +9,8 @@
 //! * comparisons are false for NaN, bit operations touch no value;
 //! * a partial load fills the missing lanes with what it is told.
 //!
-//! Everything is `#[inline(always)]`: code that stays out of line is compiled without the
-//! instruction set of the backend, and each operation in it becomes a call.
+//! Where a backend has an instruction set everything is `#[inline(always)]`: code that stays out of line is compiled
+//! without it, and each operation in it becomes a call.
 
 use crate::dispatch::Kernels;
 use crate::element::Lane;
@@ -163,15 +163,15 @@ pub trait Simd: Lanes<f32> + Lanes<f64> {
     /// Runs `op` compiled for this instruction set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
     /// The same for a part of a kernel that is out of line on purpose: what is large, used in many places, and not
-    /// where the time goes.
+    /// where the time goes. The closure is `#[inline(always)]`, so that it is compiled for the instruction set.
     #[inline(always)]
-    fn apart<O: Op>(self, op: O) -> O::Output {
-        self.vectorize(op)
+    fn apart<R>(self, part: impl FnOnce() -> R) -> R {
+        self.vectorize(Part(part))
     }
     /// Runs a part that is small where an operation is an instruction, and large where it is a call.
     #[inline(always)]
-    fn near<O: Op>(self, op: O) -> O::Output {
-        op.run(self)
+    fn near<R>(self, part: impl FnOnce() -> R) -> R {
+        part()
     }
     /// Lanes 0–7 and 8–15 as f64, exact.
     fn widen(self, v: <Self as Lanes<f32>>::V) -> [<Self as Lanes<f64>>::V; 2];
@@ -239,6 +239,17 @@ pub trait Op {
         Self: Sized,
     {
         kernels.run(self)
+    }
+}
+
+/// A closure that has its backend already.
+struct Part<F>(F);
+
+impl<R, F: FnOnce() -> R> Op for Part<F> {
+    type Output = R;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> R {
+        (self.0)()
     }
 }
 
@@ -515,6 +526,12 @@ impl<T: Lane, S: Simd> Vector<T, S> {
     #[inline(always)]
     pub(crate) fn is_nan(self) -> Mask<T, S> {
         self.unordered(self)
+    }
+
+    /// Neither infinite nor NaN.
+    #[inline(always)]
+    pub(crate) fn is_finite(self) -> Mask<T, S> {
+        self.abs().lt(Self::splat(self.s, T::INFINITY))
     }
 }
 

@@ -734,6 +734,22 @@ fn no_elements<T: Real>() {
     let vast = Layout::new(0, usize::MAX, 2).unwrap();
     let lengths = SoftmaxOptions::<T>::new().lengths(&[]);
     scalar().softmax_in_place_with(&mut [], vast, &lengths).unwrap();
+    // More rows than could be counted through, with nothing in them.
+    let endless = Layout::new(usize::MAX, 0, 1).unwrap();
+    for k in Backend::available().map(|backend| backend.try_get().unwrap()) {
+        let uniform = SoftmaxOptions::<T>::new().mask(&[]).empty_rows(EmptyRows::Uniform);
+        for options in [&SoftmaxOptions::new(), &SoftmaxOptions::new().temperature(T::of(0.5)), &uniform] {
+            k.softmax_with(&[], endless, options, &mut []).unwrap();
+            k.softmax_in_place_with(&mut [], endless, options).unwrap();
+            k.softmax_vjp_with(&[], &[], endless, options, &mut []).unwrap();
+            k.softmax_jvp_with(&[], &[], endless, options, &mut []).unwrap();
+            k.log_softmax_with(&[], endless, options, &mut []).unwrap();
+            k.log_softmax_in_place_with(&mut [], endless, options).unwrap();
+            k.log_softmax_vjp_with(&[], &[], endless, options, &mut []).unwrap();
+            k.log_softmax_jvp_with(&[], &[], endless, options, &mut []).unwrap();
+        }
+        k.l2_normalize::<T>(&[], endless, Default::default(), &mut []).unwrap();
+    }
     for layout in [(3, 0, 1), (2, 0, 5), (0, 4, 1), (0, 0, 0), (4, 3, 0)] {
         let layout = Layout::new(layout.0, layout.1, layout.2).unwrap();
         let rows = layout.row_count();

@@ -42,6 +42,8 @@
 use crate::dispatch::operations;
 use crate::element::{Element, Lane};
 use crate::error::check_len;
+use crate::math::dot::{BLOCK, WAYS};
+use crate::math::power_of_two as pow2;
 use crate::math::word::{Word, two_prod, two_sum};
 use crate::simd::{Mask, Op, Simd, Vector};
 use crate::tile::{Columns, ColumnsMut};
@@ -87,13 +89,9 @@ impl<T: Element> NormGuard<T> {
     }
 }
 
-/// Accumulators of a row.
-const WAYS: usize = 32;
 /// Accumulators of rows side by side that fit in registers at once, and how far apart their numbers are.
 const AT_ONCE: usize = 4;
 const APART: usize = WAYS / AT_ONCE;
-/// Elements of a block.
-const BLOCK: usize = 65_536;
 /// Rows that a register of f64 holds.
 const ROWS: usize = 8;
 /// Bytes of the rows that are summed before the first of them is read again.
@@ -108,11 +106,6 @@ const LARGEST_PRODUCT: f64 = pow2(900);
 /// Beyond these a norm, or an ε beside one, is scaled.
 const LEAST_NORM: f64 = pow2(-450);
 const LARGEST_NORM: f64 = pow2(450);
-
-/// 2^e, −1022 ≤ e ≤ 1023.
-const fn pow2(e: i32) -> f64 {
-    f64::from_bits(((1023 + e) as u64) << 52)
-}
 
 /// What the kernels need of the element type: its registers as registers of f64.
 pub trait Norm: Lane {
@@ -384,6 +377,7 @@ impl<T: Norm, F: FnMut(Group, [Option<&[T]>; 2], &mut [T]), const IN_PLACE: bool
 // ---------------------------------------------------------------------------------------------
 
 /// Eight running sums of products a·b.
+#[derive(Clone, Copy)]
 struct Sum<S: Simd> {
     /// The sum; for f32 its low word stays zero until blocks are added.
     total: Word<f64, S>,
@@ -392,14 +386,6 @@ struct Sum<S: Simd> {
     /// The largest |b|, NaN left out; f64 only, and not for squares.
     reach: Vector<f64, S>,
 }
-
-impl<S: Simd> Clone for Sum<S> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<S: Simd> Copy for Sum<S> {}
 
 impl<S: Simd> Sum<S> {
     #[inline(always)]
@@ -854,20 +840,13 @@ fn blocks<T: Norm, S: Simd, const BESIDE: bool, const PRODUCTS: bool, const SCAL
 }
 
 /// Sums of products, in units².
+#[derive(Clone, Copy)]
 struct Dot<S: Simd> {
     sum: Word<f64, S>,
     unit: Vector<f64, S>,
     /// The largest |b|; f64 only, and not for squares.
     reach: Vector<f64, S>,
 }
-
-impl<S: Simd> Clone for Dot<S> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<S: Simd> Copy for Dot<S> {}
 
 /// 2^−600 below `least`, 2^600 above `largest`, else 1.
 #[inline(always)]
@@ -882,7 +861,7 @@ fn unit_of<S: Simd>(v: Vector<f64, S>, least: f64, largest: f64) -> Vector<f64, 
 #[inline(always)]
 fn dot<T: Norm, S: Simd, const PRODUCTS: bool>(s: S, data: [&[T]; 2], group: Group) -> T::Parts<Dot<S>> {
     if !T::COMPENSATED && group.contiguous() {
-        Dots::<T, S, false, PRODUCTS> { s, data, group }.run(s)
+        dots::<T, S, false, PRODUCTS>(s, data, group)
     } else {
         dot_apart::<T, S, PRODUCTS>(s, data, group)
     }
@@ -897,64 +876,63 @@ fn dot_apart<T: Norm, S: Simd, const PRODUCTS: bool>(
     group: Group,
 ) -> T::Parts<Dot<S>> {
     if group.contiguous() {
-        s.vectorize(Dots::<T, S, false, PRODUCTS> { s, data, group })
+        s.apart(
+            #[inline(always)]
+            || dots::<T, S, false, PRODUCTS>(s, data, group),
+        )
     } else {
-        s.vectorize(Dots::<T, S, true, PRODUCTS> { s, data, group })
-    }
-}
-
-/// The work of [`dot`], with the backend in its type, because the result has it.
-struct Dots<'a, T, S, const BESIDE: bool, const PRODUCTS: bool> {
-    s: S,
-    data: [&'a [T]; 2],
-    group: Group,
-}
-
-impl<T: Norm, S: Simd, const BESIDE: bool, const PRODUCTS: bool> Op for Dots<'_, T, S, BESIDE, PRODUCTS> {
-    type Output = T::Parts<Dot<S>>;
-
-    #[inline(always)]
-    fn run<Same: Simd>(self, _: Same) -> Self::Output {
-        let Self { s, data, group } = self;
-        let one = Vector::splat(s, 1.0);
-        let ones = T::each(
+        s.apart(
             #[inline(always)]
-            |_| one,
-        );
-        let mut sums =
-            blocks::<T, S, BESIDE, PRODUCTS, false>(s, data, group, Factors { smaller: ones, larger: ones });
-        // Of the numbers as they are, unlike that of a second pass.
-        let reach = T::each(
-            #[inline(always)]
-            |part| sums[part].reach,
-        );
-        let mut units = ones;
-        if T::COMPENSATED {
-            units = T::each(
-                #[inline(always)]
-                |part| unit_of(sums[part].peak, LEAST_PRODUCT, LARGEST_PRODUCT),
-            );
-            let mut any = false;
-            for part in 0..T::PARTS {
-                any |= (!units[part].eq(one)).any();
-            }
-            if any {
-                let smaller = T::each(
-                    #[inline(always)]
-                    |part| units[part].lt(one).select(Vector::splat(s, UP), one),
-                );
-                let larger = T::each(
-                    #[inline(always)]
-                    |part| one.lt(units[part]).select(Vector::splat(s, DOWN), one),
-                );
-                sums = blocks::<T, S, BESIDE, PRODUCTS, true>(s, data, group, Factors { smaller, larger });
-            }
-        }
-        T::each(
-            #[inline(always)]
-            |part| Dot { sum: sums[part].total, unit: units[part], reach: reach[part] },
+            || dots::<T, S, true, PRODUCTS>(s, data, group),
         )
     }
+}
+
+/// The same by `blocks`, once more in units where products leave the range.
+#[inline(always)]
+fn dots<T: Norm, S: Simd, const BESIDE: bool, const PRODUCTS: bool>(
+    s: S,
+    data: [&[T]; 2],
+    group: Group,
+) -> T::Parts<Dot<S>> {
+    let one = Vector::splat(s, 1.0);
+    let ones = T::each(
+        #[inline(always)]
+        |_| one,
+    );
+    let mut sums =
+        blocks::<T, S, BESIDE, PRODUCTS, false>(s, data, group, Factors { smaller: ones, larger: ones });
+    // Of the numbers as they are, unlike that of a second pass.
+    let reach = T::each(
+        #[inline(always)]
+        |part| sums[part].reach,
+    );
+    let mut units = ones;
+    if T::COMPENSATED {
+        units = T::each(
+            #[inline(always)]
+            |part| unit_of(sums[part].peak, LEAST_PRODUCT, LARGEST_PRODUCT),
+        );
+        let mut any = false;
+        for part in 0..T::PARTS {
+            any |= (!units[part].eq(one)).any();
+        }
+        if any {
+            let smaller = T::each(
+                #[inline(always)]
+                |part| units[part].lt(one).select(Vector::splat(s, UP), one),
+            );
+            let larger = T::each(
+                #[inline(always)]
+                |part| one.lt(units[part]).select(Vector::splat(s, DOWN), one),
+            );
+            sums = blocks::<T, S, BESIDE, PRODUCTS, true>(s, data, group, Factors { smaller, larger });
+        }
+    }
+    T::each(
+        #[inline(always)]
+        |part| Dot { sum: sums[part].total, unit: units[part], reach: reach[part] },
+    )
 }
 
 /// Each part in memory.
@@ -971,19 +949,12 @@ fn arrays<T: Norm, S: Simd>(v: T::Parts<Vector<f64, S>>) -> T::Parts<[f64; ROWS]
 // ---------------------------------------------------------------------------------------------
 
 /// Norms: ‖x‖ = root·unit, ‖x‖² = square·unit².
+#[derive(Clone, Copy)]
 struct Size<S: Simd> {
     root: Word<f64, S>,
     square: Word<f64, S>,
     unit: Vector<f64, S>,
 }
-
-impl<S: Simd> Clone for Size<S> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<S: Simd> Copy for Size<S> {}
 
 impl<S: Simd> Size<S> {
     /// From Σ x².
@@ -1003,20 +974,13 @@ impl<S: Simd> Size<S> {
 }
 
 /// What x is divided by: value·unit.
+#[derive(Clone, Copy)]
 struct Divisor<S: Simd> {
     value: Word<f64, S>,
     unit: Vector<f64, S>,
     /// ‖x‖ is below the ε that takes its place.
     constant: Mask<f64, S>,
 }
-
-impl<S: Simd> Clone for Divisor<S> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<S: Simd> Copy for Divisor<S> {}
 
 /// `value`·unit^`power` and `eps`, both in the larger of their units, and that unit.
 #[inline(always)]
@@ -1057,7 +1021,7 @@ impl NormGuard<f64> {
             Self::Max(eps) => {
                 let (root, eps, unit) = aligned::<T, S>(size.root, size.unit, eps, 1);
                 let below = root.hi.lt(eps) | (root.hi.eq(eps) & root.lo.lt(zero));
-                Divisor { value: select_word(below, Word::exact(eps), root), unit, constant: below }
+                Divisor { value: Word::select(below, Word::exact(eps), root), unit, constant: below }
             }
             Self::Add(eps) => {
                 let (root, eps, unit) = aligned::<T, S>(size.root, size.unit, eps, 1);
@@ -1072,19 +1036,12 @@ impl NormGuard<f64> {
 }
 
 /// x / (value·unit) = (x·h + x·l)·after, for |x| no larger than the divisor.
+#[derive(Clone, Copy)]
 struct Reciprocal<S: Simd> {
     h: Vector<f64, S>,
     l: Vector<f64, S>,
     after: Vector<f64, S>,
 }
-
-impl<S: Simd> Clone for Reciprocal<S> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<S: Simd> Copy for Reciprocal<S> {}
 
 impl<S: Simd> Reciprocal<S> {
     #[inline(always)]
@@ -1114,12 +1071,6 @@ impl<S: Simd> Reciprocal<S> {
     }
 }
 
-/// `yes` where true, `no` elsewhere.
-#[inline(always)]
-fn select_word<S: Simd>(mask: Mask<f64, S>, yes: Word<f64, S>, no: Word<f64, S>) -> Word<f64, S> {
-    Word { hi: mask.select(yes.hi, no.hi), lo: mask.select(yes.lo, no.lo) }
-}
-
 /// Norms that were given; an infinite one is formed again, in case it is finite in f64 or in units.
 #[inline(always)]
 fn given<T: Norm, S: Simd>(s: S, x: &[T], norm: &[T], group: Group) -> T::Parts<Size<S>> {
@@ -1141,8 +1092,8 @@ fn given<T: Norm, S: Simd>(s: S, x: &[T], norm: &[T], group: Group) -> T::Parts<
                 let (old, new) = (sizes[part], Size::of_squares(squares[part]));
                 let again = norm[part].eq(infinity);
                 Size {
-                    root: select_word(again, new.root, old.root),
-                    square: select_word(again, new.square, old.square),
+                    root: Word::select(again, new.root, old.root),
+                    square: Word::select(again, new.square, old.square),
                     unit: again.select(new.unit, old.unit),
                 }
             },
@@ -1282,6 +1233,7 @@ fn store_reduced<T: Norm, S: Simd>(group: Group, v: Vector<T, S>, out: &mut [T])
 // ---------------------------------------------------------------------------------------------
 
 /// What the gradient of eight rows is made of.
+#[derive(Clone, Copy)]
 struct GradientRows<S: Simd> {
     /// k and the two words of 1/N, lifted: what [`apply`] takes.
     numbers: [Vector<f64, S>; 3],
@@ -1296,14 +1248,6 @@ struct GradientRows<S: Simd> {
     /// N.
     divisor: Divisor<S>,
 }
-
-impl<S: Simd> Clone for GradientRows<S> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<S: Simd> Copy for GradientRows<S> {}
 
 impl<S: Simd> GradientRows<S> {
     /// The rows whose plain evaluation may have left the range.
@@ -1401,7 +1345,7 @@ fn exponent(x: f64) -> i32 {
 /// result is not zero.
 #[inline(always)]
 fn ldexp(x: f64, e: i32) -> f64 {
-    let e = e.clamp(-2400, 2400);
+    let e = i64::from(e.clamp(-2400, 2400));
     let third = e / 3;
     x * pow2(third) * pow2(third) * pow2(e - 2 * third)
 }

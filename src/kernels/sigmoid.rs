@@ -51,6 +51,7 @@ use crate::element::Lane;
 use crate::error::check_len;
 use crate::math::expm::{Plain, Wide, exp_plain, exp_wide};
 use crate::math::log_ratio::{lift, log_ratio, log_ratio_word, significand};
+use crate::math::power_of_two as pow2;
 use crate::math::sigma::{SigmaTable, exp_of_negative, sigma, sigma_of_minus};
 use crate::math::word::{Word, fast_two_sum, two_prod, two_sum};
 use crate::simd::{Mask, Op, Simd, Vector};
@@ -150,7 +151,7 @@ fn sum_words<T: Float>(a: T, b: T) -> [T; 2] {
 
 // ---- f32, in f64 registers -------------------------------------------------------------------------
 
-/// |x| from which even the largest upstream gives a gradient of 0: exp(−300)·2^(129 + 128) < 2^−175.
+/// −|x| from which on even the largest upstream gives a gradient of 0: exp(−300)·2^(129 + 128) < 2^−175.
 const FLOOR_F32: f32 = -300.0;
 
 /// The range in f64; the difference is rounded, at 2^−53, the sum is two words.
@@ -268,12 +269,8 @@ impl Sigmoid for f32 {
 
 // ---- f64, in double words --------------------------------------------------------------------------
 
-/// |x| from which even the largest upstream gives a gradient of 0: exp(−2250)·2^(1025 + 1024) < 2^−1196.
+/// −|x| from which on even the largest upstream gives a gradient of 0: exp(−2250)·2^(1025 + 1024) < 2^−1196.
 const FLOOR_F64: f64 = -2250.0;
-
-const fn pow2(k: i32) -> f64 {
-    f64::from_bits(((1023 + k) as u64) << 52)
-}
 
 /// The range, and hi − lo as 2^exponent·(width[0] + width[1]) with 1 ≤ width[0] < 2, or zero.
 #[derive(Clone, Copy, Debug)]
@@ -376,7 +373,7 @@ impl Sigmoid for f64 {
             (width, exponent) = (width.map(|w| w * pow2(-511)), exponent + 511);
         }
         let k = if width[0] > 0.0 { (width[0].to_bits() >> 52) as i32 - 1023 } else { 0 };
-        let (width, exponent) = (width.map(|w| w * pow2(-k)), f64::from(exponent + k));
+        let (width, exponent) = (width.map(|w| w * pow2(-i64::from(k))), f64::from(exponent + k));
         SpanF64 { lo, hi, width, exponent, overflows, lift, lift_exponent, quarter, sum }
     }
 
@@ -697,7 +694,7 @@ impl<T: Sigmoid> Map<T> for SingleSlope<T> {
 
     #[inline(always)]
     fn plain<S: Simd>(&self, x: Vector<T, S>, g: Vector<T, S>) -> Mask<T, S> {
-        x.abs().lt(Vector::splat(x.s, self.limit)) & g.abs().lt(Vector::splat(x.s, T::INFINITY))
+        x.abs().lt(Vector::splat(x.s, self.limit)) & g.is_finite()
     }
 
     #[inline(always)]

@@ -37,11 +37,12 @@
 
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
-use crate::error::check_len;
+use crate::error::{check_len, check_scale};
 use crate::math::dot::{Dot, dot};
 use crate::math::exp::{Exp, ExpTable, Term, each, exp, exponent, power as table_power, power_parts, terms};
 use crate::math::log::{log_of, log_of_word, log1p, log1p_word, parts, parts_word};
-use crate::math::sum::{Accumulate, Sums as TermSums, numbers, power_of_two as power, word};
+use crate::math::power_of_two as power;
+use crate::math::sum::{Accumulate, Sums as TermSums, numbers, word};
 use crate::math::word::{Word, fast_two_sum, two_sum};
 use crate::rows::{Access, Block, Each, Fill, Kept, Work, drive, each_field};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
@@ -51,6 +52,9 @@ use core::ops::Range;
 
 #[cfg(feature = "rayon")]
 pub(crate) mod long_rows;
+
+/// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
+const CACHED: usize = 8192;
 
 /// What a row with nothing to sum gives, where a mask or valid lengths are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -144,9 +148,7 @@ impl<'a, T: Element> SoftmaxOptions<'a, T> {
     }
 
     pub(crate) fn check(&self, layout: Layout) -> Result<(), Error> {
-        if !(self.temperature.is_normal() && self.temperature > T::zero()) {
-            return Err(Error::Parameter { name: "temperature", requirement: "finite, normal and positive" });
-        }
+        check_scale("temperature", self.temperature)?;
         match self.kept {
             Kept::All => Ok(()),
             Kept::Mask(keep) => check_len("mask", layout.elements(), keep.len()),
@@ -183,12 +185,8 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
     /// softmax is computed at two to this power, where no part of it is subnormal, and rounded once more by the
     /// multiplication that brings it down.
     const RAISE: Self;
-    /// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
-    const CACHED: usize = 8192;
     /// Below this |maximum| two words hold logsumexp finely enough to be subtracted.
     const MODERATE: Self;
-    /// Below this exponent log1p(x) is x to the last bit that counts.
-    const TINY: Self;
     /// [`near`] for one term.
     const NEAR: Self;
     /// A row's sum on registers: f64 for f32, double words for f64.
@@ -346,7 +344,6 @@ impl SoftmaxElement for f32 {
     const NEAR_CLIP: Self = 110.0;
     const RAISE: Self = 114.0;
     const MODERATE: Self = 65_536.0;
-    const TINY: Self = -900.0;
     const NEAR: Self = power(-15) as f32;
     type Row<S: Simd> = [Vector<f64, S>; 2];
 
@@ -597,7 +594,6 @@ impl SoftmaxElement for f64 {
     const NEAR_CLIP: Self = 800.0;
     const RAISE: Self = 512.0;
     const MODERATE: Self = 65_536.0;
-    const TINY: Self = -200.0;
     const NEAR: Self = power(-32);
     type Row<S: Simd> = Word<f64, S>;
 
@@ -623,7 +619,7 @@ impl SoftmaxElement for f64 {
     #[inline(always)]
     fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> Others<f64, S> {
         let max = word(max);
-        let others = row.add(Word { hi: -max.hi, lo: -max.lo });
+        let others = row.add(-max);
         let [shared, right] = [!others.hi.lt(max.hi), !others.hi.lt(max.hi * near)];
         Others { others, max, shared, right }
     }
@@ -648,9 +644,9 @@ impl SoftmaxElement for f64 {
             let [zero, one, two] =
                 [Vector::splat(k.s, 0.0), Vector::splat(k.s, 1.0), Vector::splat(k.s, 2.0)];
             let power = max.scale(close.select(one, two));
-            let (less, more) = (sum.add(Word { hi: -power.hi, lo: -power.lo }), sum.add(power));
-            f = Word { hi: near.select(less.hi, f.hi), lo: near.select(less.lo, f.lo) };
-            f2 = Word { hi: near.select(more.hi, f2.hi), lo: near.select(more.lo, f2.lo) };
+            let (less, more) = (sum.add(-power), sum.add(power));
+            f = Word::select(near, less, f);
+            f2 = Word::select(near, more, f2);
             k = near.select(close.select(zero, one), k);
             base = near.select(m, base);
         }
@@ -674,7 +670,8 @@ impl SoftmaxElement for f64 {
 
     #[inline(always)]
     fn log1p_quotient<S: Simd>(others: Self::Row<S>, max: Term<f64, S>, k: Vector<f64, S>) -> Word<f64, S> {
-        let tiny = Vector::splat(k.s, Self::TINY);
+        // Below this exponent log1p(x) is x to the last bit that counts.
+        let tiny = Vector::splat(k.s, -200.0);
         let quotient = others.div(word(max));
         let log = log1p_word(quotient.scale((k.max(tiny) + Self::MAGIC).pow2_floor()));
         let below = k.lt(tiny);
@@ -682,7 +679,7 @@ impl SoftmaxElement for f64 {
             // log1p(q) = q to far below the last place; the power may be a subnormal number.
             let zero = Vector::splat(k.s, 0.0);
             let q = zero.lt(quotient.hi).select(quotient.hi.ldexp(k + Self::MAGIC), zero);
-            Word { hi: below.select(q, log.hi), lo: below.select(zero, log.lo) }
+            Word::select(below, Word::exact(q), log)
         } else {
             log
         }
@@ -716,7 +713,7 @@ impl SoftmaxElement for f64 {
     fn at_both<S: Simd>((first, second): Sums<f64, S>, [up, down]: [f64; 2]) -> Sums<f64, S> {
         let finite = Self::finite::<S>(first);
         let [hi, lo] = [times_power(None, first.hi, down - up), times_power(None, first.lo, down - up)];
-        (first, Word { hi: finite.select(hi, second.hi), lo: finite.select(lo, second.lo) })
+        (first, Word::select(finite, Word { hi, lo }, second))
     }
 
     #[inline(always)]
@@ -730,7 +727,7 @@ impl SoftmaxElement for f64 {
         let cooling = Cooling::new(temperature);
         let d = (g * power(up as i64) - sums.0.hi) - sums.0.lo;
         let mut v = times_power(y, d, -(up + cooling.exponent));
-        let beyond = !is_finite(d);
+        let beyond = !d.is_finite();
         if beyond.any() {
             let d = (g * power(down as i64) - sums.1.hi) - sums.1.lo;
             v = beyond.select(times_power(y, d, -(down + cooling.exponent)), v);
@@ -749,7 +746,7 @@ impl SoftmaxElement for f64 {
         let cooling = Cooling::new(temperature);
         let [first, second] = [sums.0.hi + sums.0.lo, sums.1.hi + sums.1.lo];
         let [up, down] = Self::scales(temperature);
-        let v = is_finite(first).select(
+        let v = first.is_finite().select(
             times_power(None, first, -(up + cooling.exponent)),
             times_power(None, second, -(down + cooling.exponent)),
         );
@@ -777,7 +774,7 @@ impl SoftmaxElement for f64 {
         let lifted = whole.select(Vector::splat(g.s, -grown), Vector::splat(g.s, -grown - down));
         let d = times_power(None, g, -grown) - share(y, sum, lifted);
         let mut v = times_power(None, d, grown - cooling.exponent);
-        let beyond = !is_finite(d);
+        let beyond = !d.is_finite();
         if beyond.any() {
             let d = g * power(down as i64) - share(y, sums.1.hi, Vector::splat(g.s, 0.0));
             v = beyond.select(times_power(None, d, -(down + cooling.exponent)), v);
@@ -793,11 +790,6 @@ fn share<S: Simd>(y: &Exp<f64, S>, sum: Vector<f64, S>, exponent: Vector<f64, S>
     let most = Vector::splat(sum.s, f64::MAGIC + 1022.0);
     let [first, second, third] = power_parts((y.z + exponent).min(most));
     y.t.mul_add(y.q, y.t) * first * sum * second * third
-}
-
-#[inline(always)]
-fn is_finite<T: Lane, S: Simd>(v: Vector<T, S>) -> Mask<T, S> {
-    v.abs().lt(Vector::splat(v.s, T::INFINITY))
 }
 
 /// h·t + (h·q + l)·t: (t + t·q)·(h + l) with one rounding that counts.
@@ -1022,8 +1014,7 @@ impl<T: SoftmaxElement> Tempered<T> {
         let q = d.hi / self.temperature;
         let rest = (-q).mul_add(Vector::splat(q.s, self.temperature), d.hi) + d.lo;
         // The remainder of a quotient that overflows is an infinity of the other sign.
-        let finite = q.abs().lt(Vector::splat(q.s, T::INFINITY));
-        let low = finite.select(rest / self.temperature, Vector::splat(q.s, T::zero()));
+        let low = q.is_finite().select(rest / self.temperature, Vector::splat(q.s, T::zero()));
         finite_or_head(fast_two_sum(q, low))
     }
 }
@@ -1031,14 +1022,14 @@ impl<T: SoftmaxElement> Tempered<T> {
 /// The low word dropped where it is not finite: the high one is not, or is so large that its error could not be had.
 #[inline(always)]
 fn finite_or_head<T: Lane, S: Simd>(w: Word<T, S>) -> Word<T, S> {
-    Word { hi: w.hi, lo: is_finite(w.lo).select(w.lo, Vector::splat(w.hi.s, T::zero())) }
+    Word { hi: w.hi, lo: w.lo.is_finite().select(w.lo, Vector::splat(w.hi.s, T::zero())) }
 }
 
 /// The word, or `floor` where that is larger.
 #[inline(always)]
 fn bounded<T: Lane, S: Simd>(q: Word<T, S>, floor: Vector<T, S>) -> Word<T, S> {
     let above = floor.lt(q.hi);
-    Word { hi: above.select(q.hi, floor), lo: above.select(q.lo, Vector::splat(floor.s, T::zero())) }
+    Word::select(above, q, Word::exact(floor))
 }
 
 impl<T: SoftmaxElement> Argument<T> for Tempered<T> {
@@ -1066,7 +1057,7 @@ impl<T: SoftmaxElement> Argument<T> for Tempered<T> {
         let up = Vector::splat(x.s, T::one() / down);
         let q = self.quotient(finite_or_head(two_sum(x * down, -(m * down)))).scale(up);
         // A quotient that overflows leaves NaN in the low sum of its parts.
-        let far = (x - m).lt(Vector::splat(x.s, T::zero())) & !q.hi.abs().lt(Vector::splat(x.s, T::INFINITY));
+        let far = (x - m).lt(Vector::splat(x.s, T::zero())) & !q.hi.is_finite();
         let none = Vector::splat(x.s, -T::INFINITY);
         Word { hi: far.select(none, q.hi), lo: far.select(Vector::splat(x.s, T::zero()), q.lo) }
     }
@@ -1477,7 +1468,7 @@ impl<T: SoftmaxElement, S: Simd> Head<T, S> {
     #[inline(always)]
     fn new<G: Argument<T>>(g: G, Extremes { top, least }: Extremes<T, S>) -> Self {
         let zero = Vector::splat(top.s, T::zero());
-        let frame = Frame::new(g, is_finite(top).select(top, zero));
+        let frame = Frame::new(g, top.is_finite().select(top, zero));
         let tame = if G::PLAIN {
             Tame::of(!(least.lt(frame.floor) | !frame.shift.eq(zero)))
         } else {
@@ -1489,7 +1480,7 @@ impl<T: SoftmaxElement, S: Simd> Head<T, S> {
     /// Rows that the formula does not decide.
     #[inline(always)]
     fn special_rows(&self) -> Mask<T, S> {
-        !is_finite(self.top)
+        !self.top.is_finite()
     }
 
     /// NaN, then +∞, then all −∞: `empty` is what the last gives, `infinite` what +∞ does.
@@ -1533,7 +1524,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Softmax<G, T> {
     /// A row beyond the cache is cheaper to compute again than to write and read once more.
     #[inline(always)]
     fn recomputes<A: Access<T>>(a: &A) -> bool {
-        a.in_place() || a.steps() > T::CACHED
+        a.in_place() || a.steps() > CACHED
     }
 
     /// N registers of the result; `r` is 1/S. `settle` has the last word, given the result and x.
@@ -1796,30 +1787,28 @@ impl<T: SoftmaxElement, S: Simd> Excess<T, S> {
         if !self.is_unsettled(head) {
             return log;
         }
-        let rest = log.hi.s.apart(LogRest { a, argument: g, head });
-        Word { hi: right.select(log.hi, rest.hi), lo: right.select(log.lo, rest.lo) }
-    }
-}
-
-/// [`log_rest`], out of line: the same for every operation.
-struct LogRest<'a, 'b, T: Lane, S: Simd, A, G> {
-    a: &'a mut A,
-    argument: G,
-    head: &'b Head<T, S>,
-}
-
-impl<T: SoftmaxElement, B: Simd, A: Access<T>, G: Argument<T>> Op for LogRest<'_, '_, T, B, A, G> {
-    type Output = Word<T, B>;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Word<T, B> {
-        log_rest(self.head.top.s, self.a, self.argument, self.head)
+        let rest = log_rest(log.hi.s, a, g, head);
+        Word::select(right, log, rest)
     }
 }
 
 /// log(Σ exp x) − m in two words where it is small: log1p of the sum without one occurrence of the
-/// maximum, relative to the largest of the other terms.
+/// maximum, relative to the largest of the other terms. Out of line: the same for every operation.
 #[inline(always)]
 fn log_rest<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+    s: S,
+    a: &mut A,
+    g: G,
+    head: &Head<T, S>,
+) -> Word<T, S> {
+    s.apart(
+        #[inline(always)]
+        || log_rest_here(s, a, g, head),
+    )
+}
+
+#[inline(always)]
+fn log_rest_here<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     s: S,
     a: &mut A,
     g: G,
@@ -2022,6 +2011,7 @@ struct LogSumExp<'a, G, T> {
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
+    const EACH_ROW: bool = true;
     const SUMS_TERMS: bool = G::PLAIN && !T::WIDE;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
@@ -2087,7 +2077,7 @@ impl<T: SoftmaxElement, G: Argument<T>> LogSumExp<'_, G, T> {
         let max = self.argument.maximum(head.m());
         let sum = two_sum(max.hi, log.hi);
         let l = sum.hi + (sum.lo + (max.lo + log.lo));
-        let l = special.rows.select(special.value, is_finite(sum.hi).select(l, sum.hi));
+        let l = special.rows.select(special.value, sum.hi.is_finite().select(l, sum.hi));
         l.store_first(&mut self.out[row..row + rows]);
     }
 }
@@ -2302,7 +2292,7 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
                 if A::ACROSS && rows.any() { one.eq(one) } else { rows }
             },
         );
-        let near = if single { !far & is_finite(T::half::<S>(sums).hi) } else { one.is_nan() };
+        let near = if single { !far & T::half::<S>(sums).hi.is_finite() } else { one.is_nan() };
         (sums, Logs { sound: T::finite::<S>(sums.1) & !nan, constant: !(some | nan), near })
     }
 
@@ -2490,16 +2480,11 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         let g = if A::ACROSS {
             Vector::splat(s, self.upstream[row])
         } else {
-            let mut lanes = T::array(T::zero());
-            let rows = a.rows();
-            for (lane, &g) in lanes.as_mut().iter_mut().zip(&self.upstream[row..row + rows]) {
-                *lane = g;
-            }
-            Vector::load(s, &lanes)
+            Vector::load_first(s, &self.upstream[row..row + a.rows()], T::zero())
         };
         let zero = Vector::splat(s, T::zero());
         let nan = Vector::splat(s, T::NAN);
-        let finite = g.abs().lt(Vector::splat(s, T::INFINITY));
+        let finite = g.is_finite();
         for j in 0..a.steps() {
             let x = a.load(s, 0, j);
             let u = arg.of(x, m, shift);
@@ -2523,6 +2508,7 @@ struct LogSumExpJvp<'a, G, T> {
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
+    const EACH_ROW: bool = true;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -2729,9 +2715,7 @@ fn sum_less<T: SoftmaxElement, S: Simd>(m: Vector<T, S>, log: Word<T, S>, x: Vec
     let gap = finite_or_head(two_sum(m, -x));
     let sum = two_sum(gap.hi, log.hi);
     let difference = fast_two_sum(sum.hi, sum.lo + (gap.lo + log.lo));
-    let finite = is_finite(gap.hi);
-    let zero = Vector::splat(x.s, T::zero());
-    Word { hi: finite.select(difference.hi, gap.hi), lo: finite.select(difference.lo, zero) }
+    Word::select(gap.hi.is_finite(), difference, Word::exact(gap.hi))
 }
 
 /// A logarithm that is to be taken: base + log(1 + f) + k·log 2, with 2 + f times the same number as f. Of f64 rows each is
@@ -2765,6 +2749,7 @@ fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
 impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
+    const EACH_ROW: bool = true;
     const SUMS_TERMS: bool = true;
     const USES_TERMS: bool = true;
     // Rows are read alone, and the logarithm between the passes is most of what they cost besides.
@@ -2838,7 +2823,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
             *count += 1;
         }
         if *count == TOGETHER || *closed == self.losses.len() {
-            s.apart(Losses { pending: &pending[..*count], losses: self.losses });
+            s.vectorize(Losses { pending: &pending[..*count], losses: self.losses });
             *count = 0;
         }
         if !ordinary {
@@ -2865,7 +2850,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     ) {
         let these = !settled;
         if these.any() {
-            let log = s.apart(LogRest { a, argument: Plain, head: &head });
+            let log = log_rest(s, a, Plain, &head);
             let loss = self.write(
                 row,
                 a.rows(),
@@ -3015,7 +3000,7 @@ impl<T: SoftmaxElement, W: Work<T>, const N: usize, const IN_PLACE: bool> Op
 }
 
 impl Kernels {
-    /// The elements of the rows that take part.
+    /// Runs the work, not in place, on the elements that take part.
     fn each_kept<T: SoftmaxElement, W: Work<T>, const N: usize>(
         self,
         kept: Kept<'_>,
@@ -3048,7 +3033,7 @@ fn clear_uniform<T: Element>(
     nothing: T,
     grad: &mut [T],
 ) {
-    if options.policy() != Some(EmptyRows::Uniform) {
+    if options.policy() != Some(EmptyRows::Uniform) || grad.is_empty() {
         return;
     }
     let (len, inner) = (layout.len(), layout.inner());

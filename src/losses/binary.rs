@@ -13,7 +13,7 @@ use super::row::Row;
 use super::wide::{Extended, Wide, WideElement, canonical};
 use crate::dispatch::operations;
 use crate::element::Lane;
-use crate::error::check_len;
+use crate::error::{check_len, check_weights};
 use crate::simd::{Mask, Op, Simd, Vector};
 use crate::{Element, Error, Layout};
 
@@ -76,7 +76,7 @@ impl<T: WideElement> Task<'_, T> {
         place.store(self.losses, j, canonical(loss));
         if let Some((upstream, grad)) = &mut self.gradient {
             let g = place.load(s, upstream, j, T::zero());
-            let whole = g.abs().lt(Vector::splat(s, T::INFINITY));
+            let whole = g.is_finite();
             let g = Extended::of(Wide::exact(whole.select(g, Vector::splat(s, T::one()))));
             let denominator = Extended::of(one + (-magnitude).exp());
             let small = Extended::exp(-magnitude) / denominator;
@@ -103,11 +103,7 @@ fn check<T: Element>(
     check_len("losses", layout.elements(), losses.len())?;
     let Some(weights) = pos_weight else { return Ok(()) };
     check_len("pos_weight", layout.len(), weights.len())?;
-    if weights.iter().all(|w| w.is_finite() && *w >= T::zero()) {
-        Ok(())
-    } else {
-        Err(Error::Parameter { name: "pos_weight", requirement: "finite and not negative" })
-    }
+    check_weights("pos_weight", weights)
 }
 
 operations! {

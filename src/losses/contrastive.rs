@@ -10,14 +10,13 @@
 //! Unit rows, similarities and then the w in their place are kept in the caller's workspace, in twice the precision;
 //! the w of a row in units of a power of two of its own, so that an upstream gradient may be as large as p is small. As in `cross_entropy.rs`, what p at the largest similarity lacks of 1 is computed from the others.
 
-use super::cross_entropy::check_scale;
 use super::metric::check_features;
 use super::row::Row;
 use super::unit::{Unit, finite, nothing};
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::operations;
 use crate::element::Lane;
-use crate::error::check_len;
+use crate::error::{check_len, check_scale};
 use crate::kernels::l2::NormGuard;
 use crate::simd::{Op, Simd, Vector};
 use crate::{Element, Error, Layout};

@@ -43,7 +43,7 @@ use super::row::Row;
 use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::dispatch::{Kernels, operations};
 use crate::element::Lane;
-use crate::error::check_len;
+use crate::error::{check_len, check_scale, check_weights};
 use crate::kernels::softmax::{self, Targets, left_as_they_are};
 use crate::simd::{Op, Simd, Vector};
 use crate::{Element, Error, Layout};
@@ -117,11 +117,7 @@ impl<'a, T: Element> ClassOptions<'a, T> {
     fn check_weights(&self, layout: Layout) -> Result<(), Error> {
         let Some(weights) = self.weights else { return Ok(()) };
         check_len("weights", layout.len(), weights.len())?;
-        if weights.iter().all(|w| w.is_finite() && *w >= T::zero()) {
-            Ok(())
-        } else {
-            Err(Error::Parameter { name: "weights", requirement: "finite and not negative" })
-        }
+        check_weights("weights", weights)
     }
 
     fn check(&self, classes: &[usize], layout: Layout) -> Result<(), Error> {
@@ -257,15 +253,6 @@ impl<'a, T: Element> CrossEntropyOptions<'a, T> {
                 self.classes.check_weights(layout)
             }
         }
-    }
-}
-
-/// `Err` unless finite, normal and positive.
-pub(crate) fn check_scale<T: Element>(name: &'static str, scale: T) -> Result<(), Error> {
-    if scale.is_normal() && scale > T::zero() {
-        Ok(())
-    } else {
-        Err(Error::Parameter { name, requirement: "finite, normal and positive" })
     }
 }
 
@@ -666,7 +653,7 @@ impl<T: Element + WideElement> Targets<T> for ClassTargets<'_, T> {
     }
 }
 
-/// What classes without options need beyond [`CrossEntropy`]: rows that are left to be done, and weights.
+/// What classes without options need beyond the passes of softmax: rows that are left to be done, and weights.
 struct Finish<'a, T> {
     targets: ClassTargets<'a, T>,
     /// The logits, where `grad` is empty because only losses are asked for.
@@ -765,23 +752,10 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
     /// The loss of one row, and its gradient in the place of its logits, by the general method.
     #[inline(always)]
     fn careful<S: Simd>(&self, s: S, logits: &mut Logits<'_, T>, row: usize) -> T {
-        s.apart(Careful { problem: *self, s, logits, row })
-    }
-}
-
-/// [`Problem::careful`], out of line.
-struct Careful<'a, 'b, 'c, T, S> {
-    problem: Problem<'a, T>,
-    s: S,
-    logits: &'c mut Logits<'b, T>,
-    row: usize,
-}
-
-impl<T: Element + WideElement, B: Simd> Op for Careful<'_, '_, '_, T, B> {
-    type Output = T;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> T {
-        self.problem.row(self.s, self.logits, self.row)
+        s.apart(
+            #[inline(always)]
+            || self.row(s, logits, row),
+        )
     }
 }
 

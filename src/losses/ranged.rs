@@ -93,7 +93,7 @@ impl<T: Element + WideElement> Task<'_, T> {
         place.store(self.losses, j, canonical(unknown.select(nan, loss.round())));
         if let Some((upstream, grad)) = &mut self.gradient {
             let g = place.load(s, upstream, j, T::zero());
-            let whole = g.abs().lt(Vector::splat(s, <T as Lane>::INFINITY));
+            let whole = g.is_finite();
             let g = Extended::of(Wide::exact(whole.select(g, Vector::splat(s, T::one()))));
             // The slope may be infinite, or NaN where the target is.
             let value = (rest / denominator).times_unless_zero(slope * back * g).round();

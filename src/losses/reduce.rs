@@ -1,6 +1,6 @@
 //! From losses of rows to one number, and the upstream gradients that belong to it.
 
-use crate::error::check_len;
+use crate::error::{check_len, check_weights};
 use crate::losses::wide::{Wide, WideElement};
 use crate::simd::Scalar;
 use crate::{Element, Error};
@@ -67,11 +67,7 @@ impl<T: Element + WideElement> Reduction<'_, T> {
             Self::Sum | Self::Mean => Ok(()),
             Self::MeanOver(weights) | Self::WeightedMean(weights) => {
                 check_len("weights", rows, weights.len())?;
-                if weights.iter().all(|w| w.is_finite() && *w >= T::zero()) {
-                    Ok(())
-                } else {
-                    Err(Error::Parameter { name: "weights", requirement: "finite and not negative" })
-                }
+                check_weights("weights", weights)
             }
         }
     }

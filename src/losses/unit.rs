@@ -24,23 +24,7 @@ use super::wide::{Extended, Wide, WideElement, canonical, sums};
 use crate::element::Lane;
 use crate::kernels::l2::NormGuard;
 use crate::math::exp::each;
-use crate::simd::{Op, Simd, Vector};
-
-/// [`Unit::of`], out of line.
-struct Measure<'a, T, S> {
-    s: S,
-    place: Row,
-    x: &'a [T],
-    guard: Option<NormGuard<T>>,
-}
-
-impl<T: WideElement, S: Simd> Op for Measure<'_, T, S> {
-    type Output = Option<Unit<T, S>>;
-    #[inline(always)]
-    fn run<R: Simd>(self, _: R) -> Option<Unit<T, S>> {
-        Unit::measured(self.s, self.place, self.x, self.guard)
-    }
-}
+use crate::simd::{Simd, Vector};
 
 /// How a row comes to unit length.
 pub(crate) struct Unit<T: WideElement, S: Simd> {
@@ -59,7 +43,10 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
     /// Nothing if the row holds NaN or an infinity.
     #[inline(always)]
     pub(crate) fn of(s: S, place: Row, x: &[T], guard: Option<NormGuard<T>>) -> Option<Self> {
-        s.apart(Measure { s, place, x, guard })
+        s.apart(
+            #[inline(always)]
+            || Self::measured(s, place, x, guard),
+        )
     }
 
     #[inline(always)]
@@ -69,7 +56,7 @@ impl<T: WideElement, S: Simd> Unit<T, S> {
         let mut odd = zero.is_nan();
         for j in 0..place.steps::<T>() {
             let magnitude = place.load(s, x, j, T::zero()).abs();
-            odd = odd | !magnitude.lt(Vector::splat(s, <T as Lane>::INFINITY));
+            odd = odd | !magnitude.is_finite();
             largest = magnitude.max(largest);
         }
         if odd.any() {
@@ -192,7 +179,10 @@ impl<'a, T: WideElement, S: Simd> Difference<'a, T, S> {
         difference.square = difference.squares();
         let close = Vector::splat(s, T::from(1.0 / 1_048_576.0).unwrap_or_else(T::zero));
         if exact && difference.square.round().lt(close).any() {
-            difference = s.apart(Nearness(difference));
+            difference = s.apart(
+                #[inline(always)]
+                || difference.of_parallel(),
+            );
         }
         difference
     }
@@ -232,18 +222,12 @@ impl<'a, T: WideElement, S: Simd> Difference<'a, T, S> {
         let (x, y) = (first.place.load(self.s, x, j, T::zero()), first.place.load(self.s, y, j, T::zero()));
         [Wide::exact(x).scale(downs[0]), Wide::exact(y).scale(downs[1])]
     }
-}
 
-/// The difference of rows that are nearly parallel, out of line.
-struct Nearness<'a, T: WideElement, S: Simd>(Difference<'a, T, S>);
-
-impl<'a, T: WideElement, S: Simd> Op for Nearness<'a, T, S> {
-    type Output = Difference<'a, T, S>;
+    /// The same for rows that are nearly parallel.
     #[inline(always)]
-    fn run<R: Simd>(self, _: R) -> Difference<'a, T, S> {
-        let Self(mut difference) = self;
-        let s = difference.s;
-        let [(x, Unit { place, .. }), (y, _)] = difference.rows;
+    fn of_parallel(mut self) -> Self {
+        let s = self.s;
+        let [(x, Unit { place, .. }), (y, _)] = self.rows;
         let (zero, one) = (Wide::zero(s), Wide::splat(s, T::one()));
         let size = |i: usize| x[place.index(i)].abs();
         let k = (1..place.len).fold(0, |k, i| if size(i) > size(k) { i } else { k });
@@ -259,7 +243,7 @@ impl<'a, T: WideElement, S: Simd> Op for Nearness<'a, T, S> {
         );
         let mut most = Vector::splat(s, T::zero());
         for j in 0..place.steps::<T>() {
-            let [x, y] = difference.scaled(downs, j);
+            let [x, y] = self.scaled(downs, j);
             most = (pivots[0] * y - pivots[1] * x).round().abs().max(most);
         }
         let most = most.to_array().as_ref().iter().fold(T::zero(), |a, &b| if b > a { b } else { a });
@@ -270,27 +254,27 @@ impl<'a, T: WideElement, S: Simd> Op for Nearness<'a, T, S> {
             |i| pivots[i].scale(down),
         );
         let near = |lean, rate| Some(Near { downs, pivots: scaled, lean, rate });
-        difference.unit = unit;
+        self.unit = unit;
         // With these factors what is loaded is d.
-        difference.near = near(zero, -one);
+        self.near = near(zero, -one);
         let [xx, yy, along] = sums(
             s,
             place.steps::<T>(),
             #[inline(always)]
             |j| {
-                let [x, y] = difference.scaled(downs, j);
-                [x * x, y * y, x * difference.load(j)]
+                let [x, y] = self.scaled(downs, j);
+                [x * x, y * y, x * self.load(j)]
             },
         );
         let along = along / xx;
         let rate = one / (pivots[0] * yy.sqrt());
         // And now −w.
-        difference.near = near(along, one);
-        let sine = difference.squares() * rate * rate;
+        self.near = near(along, one);
+        let sine = self.squares() * rate * rate;
         let versine = sine / (one + (one - sine.scale(up).scale(up)).sqrt());
-        difference.near = near(versine.scale(up) / xx.sqrt() + along * rate, rate);
-        difference.square = versine + versine;
-        difference
+        self.near = near(versine.scale(up) / xx.sqrt() + along * rate, rate);
+        self.square = versine + versine;
+        self
     }
 }
 

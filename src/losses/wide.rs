@@ -19,8 +19,9 @@ use crate::math::exp::power_parts;
 use crate::math::expm::{exp_plain, exp_wide};
 use crate::math::log::{log1p, log1p_word};
 use crate::math::log_ratio::{lift, log_ratio, significand};
+use crate::math::power_of_two;
 use crate::math::word::{Word, fast_two_sum, two_prod, two_sum};
-use crate::simd::{Mask, Op, Simd, Vector};
+use crate::simd::{Mask, Simd, Vector};
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The arithmetic on one element type's accumulators; [`Wide`] has it as operators.
@@ -190,8 +191,8 @@ impl WideElement for f32 {
 /// The word, or what IEEE arithmetic on the heads gives where that is not finite.
 #[inline(always)]
 fn settled<S: Simd>(plain: Vector<f64, S>, word: Word<f64, S>) -> Word<f64, S> {
-    let sound = word.hi.abs().lt(Vector::splat(plain.s, f64::INFINITY));
-    Word { hi: sound.select(word.hi, plain), lo: sound.select(word.lo, Vector::splat(plain.s, 0.0)) }
+    let sound = word.hi.is_finite();
+    Word::select(sound, word, Word::exact(plain))
 }
 
 /// 2^exponent as two normal factors, |exponent| ≤ 2000.
@@ -217,9 +218,9 @@ fn ln_near<S: Simd>(m: Word<f64, S>) -> Word<f64, S> {
     let below = (m.hi - 1.0 + m.lo).lt(Vector::splat(m.hi.s, 0.0));
     let less = two_sum(m.hi, -one);
     let less = fast_two_sum(less.hi, less.lo + m.lo);
-    let other = Word { hi: -less.hi, lo: -less.lo }.div(m);
-    let log = log1p_word(Word { hi: below.select(other.hi, less.hi), lo: below.select(other.lo, less.lo) });
-    Word { hi: below.select(-log.hi, log.hi), lo: below.select(-log.lo, log.lo) }
+    let other = (-less).div(m);
+    let log = log1p_word(Word::select(below, other, less));
+    Word::select(below, -log, log)
 }
 
 /// a > 0 as 2^k·m, m in [√½, √2].
@@ -264,7 +265,7 @@ impl WideElement for f64 {
     }
     #[inline(always)]
     fn negative<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
-        Word { hi: -a.hi, lo: -a.lo }
+        -a
     }
     #[inline(always)]
     fn sign<S: Simd>(a: Word<f64, S>) -> Vector<f64, S> {
@@ -276,7 +277,7 @@ impl WideElement for f64 {
     }
     #[inline(always)]
     fn chosen<S: Simd>(mask: Mask<f64, S>, yes: Word<f64, S>, no: Word<f64, S>) -> Word<f64, S> {
-        Word { hi: mask.select(yes.hi, no.hi), lo: mask.select(yes.lo, no.lo) }
+        Word::select(mask, yes, no)
     }
     #[inline(always)]
     fn exponential<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
@@ -316,7 +317,7 @@ impl WideElement for f64 {
     #[inline(always)]
     fn logarithm_of_one_plus<S: Simd>(a: Word<f64, S>) -> Word<f64, S> {
         // What is this small is its own logarithm, and may be subnormal.
-        let tiny = a.hi.lt(Vector::splat(a.hi.s, f64::from_bits((1023 - 200) << 52)));
+        let tiny = a.hi.lt(Vector::splat(a.hi.s, power_of_two(-200)));
         Self::chosen(tiny, a, settled(a.hi, log1p_word(a)))
     }
     #[inline(always)]
@@ -337,9 +338,12 @@ impl WideElement for f64 {
             return (v, 0.0);
         }
         // A subnormal number has no exponent to read.
-        let (lifted, by) = if magnitude < f64::MIN_POSITIVE { (v * power(64), 64) } else { (v, 0) };
+        let (lifted, by) = if magnitude < f64::MIN_POSITIVE { (v * power_of_two(64), 64) } else { (v, 0) };
         let exponent = (lifted.to_bits() >> 52 & 0x7ff) as i64 - 1023;
-        (lifted * power(-exponent / 2) * power(-exponent - -exponent / 2), (exponent - by) as f64)
+        (
+            lifted * power_of_two(-exponent / 2) * power_of_two(-exponent - -exponent / 2),
+            (exponent - by) as f64,
+        )
     }
     #[inline(always)]
     fn save<S: Simd>(a: Word<f64, S>, to: &mut [f64; 16]) {
@@ -351,12 +355,6 @@ impl WideElement for f64 {
         let (high, low) = f64::registers(from).0.split_at(1);
         Word { hi: Vector::load(s, &high[0]), lo: Vector::load(s, &low[0]) }
     }
-}
-
-/// 2^exponent, normal.
-#[inline(always)]
-fn power(exponent: i64) -> f64 {
-    f64::from_bits(((1023 + exponent) << 52) as u64)
 }
 
 /// A register with about twice the precision of its type.
@@ -371,20 +369,26 @@ impl<T: WideElement, S: Simd> Clone for Wide<T, S> {
 impl<T: WideElement, S: Simd> Copy for Wide<T, S> {}
 
 macro_rules! operator {
-    ($trait:ident, $method:ident, $how:ident, $op:ident) => {
+    ($trait:ident, $method:ident, $how:ident, |$a:ident, $b:ident| $value:expr) => {
         impl<T: WideElement, S: Simd> $trait for Wide<T, S> {
             type Output = Self;
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                self.backend().$how($op(self, other))
+                self.backend().$how(
+                    #[inline(always)]
+                    || {
+                        let ($a, $b) = (self.0, other.0);
+                        Self($value)
+                    },
+                )
             }
         }
     };
 }
-operator!(Add, add, near, Total);
-operator!(Sub, sub, near, Difference);
-operator!(Mul, mul, near, Product);
-operator!(Div, div, apart, Quotient);
+operator!(Add, add, near, |a, b| T::sum::<S>(a, b));
+operator!(Sub, sub, near, |a, b| T::sum::<S>(a, T::negative::<S>(b)));
+operator!(Mul, mul, near, |a, b| T::product::<S>(a, b));
+operator!(Div, div, apart, |a, b| T::quotient::<S>(a, b));
 
 impl<T: WideElement, S: Simd> Neg for Wide<T, S> {
     type Output = Self;
@@ -447,31 +451,63 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
         Self::select(head.lt(floor), Self::exact(floor), self)
     }
 
+    // What follows is out of line: inlined everywhere it would make most of the library.
+
     /// exp(self), self ≤ 700.
     #[inline(always)]
     pub(crate) fn exp(self) -> Self {
-        self.backend().apart(Exp(self, ()))
+        self.backend().apart(
+            #[inline(always)]
+            || self.or_nan(Self(T::exponential::<S>(self.bounded(T::LOWEST).0))),
+        )
     }
 
     /// exp(self) − 1, self ≤ 0.
     #[inline(always)]
     pub(crate) fn exp_m1(self) -> Self {
-        self.backend().apart(ExpM1(self, ()))
+        self.backend().apart(
+            #[inline(always)]
+            || self.or_nan(Self(T::exponential_less_one::<S>(self.bounded(T::FLAT).0))),
+        )
     }
 
     #[inline(always)]
     pub(crate) fn tanh(self) -> Self {
-        self.backend().apart(Tanh(self, ()))
+        self.backend().apart(
+            #[inline(always)]
+            || {
+                let head = self.round();
+                let negative = head.lt(Vector::splat(head.s, T::zero()));
+                let magnitude = Self::select(negative, -self, self);
+                let m = T::exponential_less_one::<S>((-(magnitude + magnitude)).bounded(T::FLAT).0);
+                let two = Self::splat(head.s, T::one() + T::one());
+                let value = Self(T::quotient::<S>((-Self(m)).0, (Self(m) + two).0));
+                self.or_nan(Self::select(negative, -value, value))
+            },
+        )
     }
 
     #[inline(always)]
     pub(crate) fn ln_1p(self) -> Self {
-        self.backend().apart(Ln1p(self, ()))
+        self.backend().apart(
+            #[inline(always)]
+            || Self(T::logarithm_of_one_plus::<S>(self.0)),
+        )
     }
 
     #[inline(always)]
     pub(crate) fn ln(self) -> Self {
-        self.backend().apart(Ln(self, ()))
+        self.backend().apart(
+            #[inline(always)]
+            || Self(T::logarithm::<S>(self.0)),
+        )
+    }
+
+    /// `value`, or self where that is NaN.
+    #[inline(always)]
+    fn or_nan(self, value: Self) -> Self {
+        let head = self.round();
+        Self::select(head.is_nan(), Self::exact(head), value)
     }
 
     #[inline(always)]
@@ -482,7 +518,10 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
     /// self·2^exponent, an integer in −2000 … 2000; f64 alone has exponents that are not 0.
     #[inline(always)]
     pub(crate) fn scale(self, exponent: Vector<T, S>) -> Self {
-        self.backend().apart(Scaled(self, exponent))
+        self.backend().apart(
+            #[inline(always)]
+            || Self(T::scale(self.0, exponent)),
+        )
     }
 
     /// The sum over the lanes, in all lanes.
@@ -499,60 +538,6 @@ impl<T: WideElement, S: Simd> Wide<T, S> {
         }
         Self::splat(s, heads)
     }
-}
-
-/// What is out of line, where the backend has it so: inlined everywhere it would make most of the library.
-macro_rules! apart {
-    ($($name:ident($argument:ty): |$x:ident, $y:ident| $body:block)*) => {$(
-        struct $name<T: WideElement, S: Simd>(Wide<T, S>, $argument);
-
-        impl<T: WideElement, S: Simd> Op for $name<T, S> {
-            type Output = Wide<T, S>;
-            #[inline(always)]
-            fn run<R: Simd>(self, _: R) -> Wide<T, S> {
-                let ($x, $y) = (self.0, self.1);
-                $body
-            }
-        }
-    )*};
-}
-
-apart! {
-    Total(Wide<T, S>): |a, b| { Wide(T::sum::<S>(a.0, b.0)) }
-
-    Difference(Wide<T, S>): |a, b| { Wide(T::sum::<S>(a.0, T::negative::<S>(b.0))) }
-
-    Product(Wide<T, S>): |a, b| { Wide(T::product::<S>(a.0, b.0)) }
-
-    Scaled(Vector<T, S>): |a, exponent| { Wide(T::scale(a.0, exponent)) }
-
-    Quotient(Wide<T, S>): |a, b| { Wide(T::quotient::<S>(a.0, b.0)) }
-
-    Exp(()): |x, _y| {
-        let value = Wide(T::exponential::<S>(x.bounded(T::LOWEST).0));
-        let head = x.round();
-        Wide::select(head.is_nan(), Wide::exact(head), value)
-    }
-
-    Tanh(()): |x, _y| {
-        let head = x.round();
-        let negative = head.lt(Vector::splat(head.s, T::zero()));
-        let magnitude = Wide::select(negative, -x, x);
-        let m = Wide(T::exponential_less_one::<S>((-(magnitude + magnitude)).bounded(T::FLAT).0));
-        let two = Wide::splat(head.s, T::one() + T::one());
-        let value = Wide(T::quotient::<S>((-m).0, (m + two).0));
-        Wide::select(head.is_nan(), Wide::exact(head), Wide::select(negative, -value, value))
-    }
-
-    ExpM1(()): |x, _y| {
-        let head = x.round();
-        let value = Wide(T::exponential_less_one::<S>(x.bounded(T::FLAT).0));
-        Wide::select(head.is_nan(), Wide::exact(head), value)
-    }
-
-    Ln1p(()): |x, _y| { Wide(T::logarithm_of_one_plus::<S>(x.0)) }
-
-    Ln(()): |x, _y| { Wide(T::logarithm::<S>(x.0)) }
 }
 
 /// Sums of the terms that `terms` gives for each register of a row, in one order: element i goes to
@@ -621,7 +606,13 @@ extended! {
 impl<T: WideElement, S: Simd> Extended<T, S> {
     #[inline(always)]
     pub(crate) fn of(v: Wide<T, S>) -> Self {
-        v.backend().apart(Parts(v))
+        v.backend().apart(
+            #[inline(always)]
+            || {
+                let (significand, exponent) = T::parts::<S>(v.0);
+                Self { significand: Wide(significand), exponent }
+            },
+        )
     }
 
     #[inline(always)]
@@ -645,7 +636,16 @@ impl<T: WideElement, S: Simd> Extended<T, S> {
     /// exp x, x ≤ 700.
     #[inline(always)]
     pub(crate) fn exp(x: Wide<T, S>) -> Self {
-        x.backend().apart(ExpParts(x))
+        x.backend().apart(
+            #[inline(always)]
+            || {
+                let head = x.round();
+                let (significand, exponent) = T::exponential_parts::<S>(x.bounded(T::LOWEST).0);
+                let value = Self { significand: Wide(significand), exponent };
+                let nan = Self { significand: Wide::exact(head), exponent: Vector::splat(head.s, T::zero()) };
+                Self::select(head.is_nan(), nan, value)
+            },
+        )
     }
 
     /// log(1 + exp x), x ≤ 0; also where exp x is too small for the type.
@@ -689,31 +689,6 @@ impl<T: WideElement, S: Simd> Extended<T, S> {
     pub(crate) fn times_unless_zero(self, term: Self) -> Self {
         let sign = self.sign();
         Self::select(sign.eq(Vector::splat(sign.s, T::zero())), self, self * term)
-    }
-}
-
-/// [`Extended::of`] and [`Extended::exp`], out of line.
-struct Parts<T: WideElement, S: Simd>(Wide<T, S>);
-struct ExpParts<T: WideElement, S: Simd>(Wide<T, S>);
-
-impl<T: WideElement, S: Simd> Op for Parts<T, S> {
-    type Output = Extended<T, S>;
-    #[inline(always)]
-    fn run<R: Simd>(self, _: R) -> Extended<T, S> {
-        let (significand, exponent) = T::parts::<S>(self.0.0);
-        Extended { significand: Wide(significand), exponent }
-    }
-}
-
-impl<T: WideElement, S: Simd> Op for ExpParts<T, S> {
-    type Output = Extended<T, S>;
-    #[inline(always)]
-    fn run<R: Simd>(self, _: R) -> Extended<T, S> {
-        let head = self.0.round();
-        let (significand, exponent) = T::exponential_parts::<S>(self.0.bounded(T::LOWEST).0);
-        let value = Extended { significand: Wide(significand), exponent };
-        let nan = Extended { significand: Wide::exact(head), exponent: Vector::splat(head.s, T::zero()) };
-        Extended::select(head.is_nan(), nan, value)
     }
 }
 

@@ -13,6 +13,7 @@
 
 use crate::element::Lane;
 use crate::math::exp::{ExpTable, horner};
+use crate::math::power_of_two;
 use crate::math::word::{Word, fast_two_sum};
 use crate::simd::{Simd, Vector};
 use core::f64::consts::SQRT_2;
@@ -72,8 +73,8 @@ pub(crate) fn log_ratio<S: Simd>(
 #[inline(always)]
 pub(crate) fn lift<S: Simd>(u: Vector<f64, S>) -> (Vector<f64, S>, Vector<f64, S>) {
     let s = u.s;
-    let tiny = u.abs().lt(Vector::splat(s, f64::from_bits((1023 - 900) << 52)));
-    let lift = Vector::splat(s, f64::from_bits((1023 + 120) << 52));
+    let tiny = u.abs().lt(Vector::splat(s, power_of_two(-900)));
+    let lift = Vector::splat(s, power_of_two(120));
     let exponent = Vector::splat(s, 120.0);
     (tiny.select(lift, Vector::splat(s, 1.0)), tiny.select(exponent, Vector::splat(s, 0.0)))
 }
@@ -116,7 +117,7 @@ pub(crate) fn log_ratio_word<S: Simd>(
     let k = ku - kv + by.k;
     let near = k.eq(Vector::splat(s, 0.0));
     let z = exponent + f64::MAGIC;
-    let far = m.add(Word { hi: -n.hi, lo: -n.lo }).div(m.add(n));
+    let far = m.add(-n).div(m.add(n));
     let f = Word { hi: near.select(q.hi.ldexp(z), far.hi), lo: near.select(q.lo.ldexp(z), far.lo) };
     let f2 = f.hi * f.hi;
     let cubic = horner(f2, L) * (f.hi * f2);
@@ -124,6 +125,6 @@ pub(crate) fn log_ratio_word<S: Simd>(
     let log = sum.hi + (sum.lo + k.mul_add(Vector::splat(s, LN2[1]), f.lo + f.lo + cubic));
     // A tiny f is all of the logarithm, and may be subnormal: rounded from q.
     let linear = (q.hi + q.hi).ldexp(z);
-    let tiny = near & linear.abs().lt(Vector::splat(s, f64::from_bits((1023 - 60) << 52)));
+    let tiny = near & linear.abs().lt(Vector::splat(s, power_of_two(-60)));
     tiny.select(linear, log)
 }

@@ -14,13 +14,9 @@
 
 use crate::element::Lane;
 use crate::math::exp::{BETWEEN, Term, each};
+use crate::math::power_of_two;
 use crate::math::word::{Word, fast_two_sum};
 use crate::simd::{Simd, Vector};
-
-/// 2^exponent, normal.
-pub(crate) const fn power_of_two(exponent: i64) -> f64 {
-    f64::from_bits(((1023 + exponent) as u64) << 52)
-}
 
 /// Running sums, one a lane, in which N terms take their turn at a time: the last ones are added in steps while the next
 /// ones are computed.

@@ -5,7 +5,8 @@
 //! double-word arithmetic* (2017). u is 2^−p below.
 
 use crate::element::Lane;
-use crate::simd::{Simd, Vector};
+use crate::simd::{Mask, Simd, Vector};
+use core::ops::Neg;
 
 /// hi + lo.
 pub struct Word<T: Lane, S: Simd> {
@@ -20,6 +21,14 @@ impl<T: Lane, S: Simd> Clone for Word<T, S> {
     }
 }
 impl<T: Lane, S: Simd> Copy for Word<T, S> {}
+
+impl<T: Lane, S: Simd> Neg for Word<T, S> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self { hi: -self.hi, lo: -self.lo }
+    }
+}
 
 /// a + b exactly.
 #[inline(always)]
@@ -55,6 +64,12 @@ impl<T: Lane, S: Simd> Word<T, S> {
     #[inline(always)]
     pub(crate) fn splat(s: S, hi: T, lo: T) -> Self {
         Self { hi: Vector::splat(s, hi), lo: Vector::splat(s, lo) }
+    }
+
+    /// `yes` where true, `no` elsewhere.
+    #[inline(always)]
+    pub(crate) fn select(mask: Mask<T, S>, yes: Self, no: Self) -> Self {
+        Self { hi: mask.select(yes.hi, no.hi), lo: mask.select(yes.lo, no.lo) }
     }
 
     /// The sum, relative error ≤ 3u² + 13u³ for any signs (`AccurateDWPlusDW`).

@@ -16,6 +16,7 @@
 
 use super::{Lanes, Op, Simd};
 use crate::math::exp::each;
+use crate::math::power_of_two;
 use bytemuck::cast;
 use num_traits::Float;
 use wide::{f32x8, f32x16, f64x4, f64x8, u32x8, u32x16, u64x8};
@@ -172,8 +173,8 @@ impl Simd for Portable {
         op.run(self)
     }
     #[inline(never)]
-    fn near<O: Op>(self, op: O) -> O::Output {
-        op.run(self)
+    fn near<R>(self, part: impl FnOnce() -> R) -> R {
+        part()
     }
     #[inline(always)]
     fn widen(self, v: f32x16) -> [f64x8; 2] {
@@ -283,7 +284,7 @@ pub(super) fn fused_f64(a: f64x8, b: f64x8, c: f64x8) -> f64x8 {
 }
 
 /// 2⁻⁹⁶⁰: from here on the error of a product, a multiple of 2⁻¹⁰⁶⁵, is a number.
-const SMALLEST_PRODUCT: f64 = f64::from_bits((1023 - 960) << 52);
+const SMALLEST_PRODUCT: f64 = power_of_two(-960);
 
 /// The same for all arguments.
 #[cold]

@@ -130,8 +130,8 @@ impl Simd for Scalar {
         op.run(self)
     }
     #[inline(never)]
-    fn near<O: Op>(self, op: O) -> O::Output {
-        op.run(self)
+    fn near<R>(self, part: impl FnOnce() -> R) -> R {
+        part()
     }
     #[inline(never)]
     fn widen(self, v: [f32; 16]) -> [[f64; 8]; 2] {

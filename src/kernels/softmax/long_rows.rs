@@ -9,7 +9,7 @@ use super::{
     Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, ROOM, Softmax, SoftmaxElement, Terms, extremes,
     near,
 };
-use crate::rows::{Fill, Work, along};
+use crate::rows::{Work, along};
 use crate::simd::{Op, Simd, Vector};
 
 /// What a row is made into.
@@ -101,7 +101,6 @@ impl<T: SoftmaxElement> Known<T> {
             s,
             x,
             &mut [],
-            Fill::MinusInfinity,
             #[inline(always)]
             |a| if S::ROOMY { terms.sum::<_, ROOM>(a, many) } else { terms.sum::<_, 1>(a, many) },
         );
@@ -126,7 +125,6 @@ impl<T: SoftmaxElement> Op for Stepping<'_, T> {
                     s,
                     x,
                     &mut [],
-                    Fill::MinusInfinity,
                     #[inline(always)]
                     |a| extremes(s, a),
                 );
@@ -149,7 +147,6 @@ impl<T: SoftmaxElement> Op for Stepping<'_, T> {
                     s,
                     &[],
                     data,
-                    Fill::MinusInfinity,
                     #[inline(always)]
                     |a| {
                         if known.form == Form::Softmax {
