@@ -847,6 +847,131 @@ fn a_saturated_output_has_the_right_error_and_gradient() {
 }
 
 #[test]
+fn what_only_rounds_to_no_derivative_passes_nan_on() {
+    let (inf, class) = (f32::INFINITY, Target::Classes(&[0]));
+    let (layout, range) = (Layout::rows(1, 1).unwrap(), Range::new(0.0, 1.0).unwrap());
+    let (mut loss, mut grad) = ([0.0], [0.0]);
+    for (g, known) in [(3e38_f32, true), (inf, false), (f32::NAN, false)] {
+        let right = |g: f32| if known { g != 0.0 && g.is_finite() } else { g.is_nan() };
+        let (_, both) = row(&[110.0, 0.0], class, &CrossEntropyOptions::new(), g);
+        assert!(both.into_iter().all(right), "{g}");
+        for kernels in all_backends() {
+            kernels
+                .binary_cross_entropy_with_logits_with_grad(
+                    &[-110.0],
+                    &[0.0],
+                    None,
+                    &[g],
+                    layout,
+                    &mut loss,
+                    &mut grad,
+                )
+                .unwrap();
+            assert!(right(grad[0]), "{g}");
+            kernels
+                .scaled_sigmoid_mse_with_grad(&[-110.0], &[1.0], &[g], range, &mut loss, &mut grad)
+                .unwrap();
+            assert!(right(grad[0]), "{g}");
+        }
+    }
+}
+
+#[test]
+fn a_weight_brings_back_a_loss_that_overflows() {
+    for (x, weight) in [([3.4e38_f32, -3.4e38], 0.25_f32), ([3e38, -1e38], 1e-3)] {
+        let weights = [1.0, weight];
+        let options = CrossEntropyOptions::new().weights(&weights);
+        let (loss, grad) = row(&x, Target::Classes(&[1]), &options, 1.0);
+        let want = (f64::from(x[0]) - f64::from(x[1])) * f64::from(weight);
+        assert_eq!((loss, grad), (want as f32, vec![weight, -weight]));
+    }
+}
+
+#[test]
+fn shares_that_are_small_for_the_type_count() {
+    let x = [0.0_f32, -3e38];
+    let weights = [1.0, 1e-30];
+    let options = CrossEntropyOptions::new().weights(&weights);
+    let (loss, _) = row(&x, Target::Probabilities(&[0.0, 1e-20]), &options, 1.0);
+    assert!((loss / 3e-12 - 1.0).abs() < 1e-6, "{loss}");
+    let options = CrossEntropyOptions::new().label_smoothing(1e-45);
+    let (loss, _) = row(&[0.0, 0.0, f32::NEG_INFINITY], Target::Classes(&[0]), &options, 1.0);
+    assert_eq!(loss, f32::INFINITY);
+}
+
+/// What is due was computed with 60 digits.
+#[test]
+fn a_large_exponent_of_the_focal_loss_sees_a_small_probability() {
+    let (layout, class) = (Layout::rows(1, 2).unwrap(), ClassOptions::new());
+    for (far, gamma, want) in
+        [(46.0_f32, 1e20, 16.047_927), (46.0, 1e25, 0.0), (37.0, 1e17, 7.283_602_3e-3), (2.0, 3.0, 1.453_384)]
+    {
+        for kernels in all_backends() {
+            let mut loss = [1.0];
+            kernels.focal_loss(&[0.0, far], &[0], gamma, layout, &class, &mut loss).unwrap();
+            assert!((loss[0] - want).abs() <= 3e-7 * want, "{far} {gamma}: {} for {want}", loss[0]);
+        }
+    }
+}
+
+#[test]
+fn dead_features_in_a_batch_have_gradients() {
+    let layout = Layout::rows(2, 1).unwrap();
+    let guards =
+        [(NormGuard::Max(1e-12), 5e-324), (NormGuard::Max(1.0), 1e-310), (NormGuard::Add(1e-3), 1e-319)];
+    for (guard, dead) in guards {
+        let (mut losses, mut dx, mut dy) = ([0.0; 2], [1.0; 2], [1.0; 2]);
+        let mut work = vec![0.0; contrastive_workspace::<f64>(layout).unwrap()];
+        lossprep::info_nce_with_grad(
+            &[1.0, 1.0],
+            &[dead, 0.0],
+            0.5,
+            Some(guard),
+            &[1.0; 2],
+            layout,
+            &mut losses,
+            [&mut dx, &mut dy],
+            &mut work,
+        )
+        .unwrap();
+        digits(&losses, &[core::f64::consts::LN_2; 2]);
+        assert!(dx.iter().all(|g| g.abs() < 1e-250) && dy.iter().all(|g| g.is_finite()), "{dx:?} {dy:?}");
+    }
+}
+
+#[test]
+fn a_reduction_keeps_its_range() {
+    let weights = [[1e-200; 2], [1.3e-170, 1.1e-170], [1e155; 2], [1e300, 1e-300]];
+    let cases: [(Reduction<'_, f64>, &[f64], f64); 6] = [
+        (Reduction::Mean, &[1e308; 3], 1e308),
+        (Reduction::WeightedMean(&weights[0]), &[1e-200; 2], 1e-200),
+        (Reduction::WeightedMean(&weights[1]), &[1.7e-150, 1e-150], 1.379_166_666_666_666_7e-150),
+        (Reduction::WeightedMean(&weights[2]), &[1e155; 2], 1e155),
+        (Reduction::WeightedMean(&weights[3]), &[1e-300, 1e300], 2e-300),
+        (Reduction::MeanOver(&[1e308; 2]), &[1e308, 1.0], 0.5),
+    ];
+    for (reduction, losses, want) in cases {
+        digits(&[reduction.of(losses).unwrap()], &[want]);
+    }
+    let mut upstream = [0.0; 2];
+    Reduction::MeanOver(&[1e308; 2]).upstream(&mut upstream).unwrap();
+    assert_eq!(upstream, [5e-309; 2]);
+    assert!(Reduction::Mean.of(&[f64::INFINITY, 1.0]).unwrap() == f64::INFINITY);
+    assert!(Reduction::Mean.of(&[f64::NAN, 1.0]).unwrap().is_nan());
+    assert_eq!(Reduction::Mean.of(&[0.0_f32; 3]).unwrap(), 0.0);
+}
+
+#[test]
+fn rows_without_elements_may_be_more_than_can_be_counted() {
+    let endless = Layout::new(usize::MAX, 0, 1).unwrap();
+    for kernels in all_backends() {
+        kernels.binary_cross_entropy_with_logits::<f32>(&[], &[], Some(&[]), endless, &mut []).unwrap();
+    }
+    let range = Range::new(0.0, 1.0).unwrap();
+    lossprep::typed::Ranged::<f32, _>::new(&[][..], endless, range).unwrap();
+}
+
+#[test]
 fn a_large_vocabulary_needs_no_buffer() {
     let n = 131_072;
     let layout = Layout::rows(1, n).unwrap();

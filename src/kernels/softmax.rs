@@ -2576,13 +2576,15 @@ pub(crate) trait Targets<T: Lane> {
     fn classes(&self, rows: Range<usize>) -> &[usize];
     /// What the gradients of `rows` rows from `row` on are multiplied by; at most `LANES`, one a lane, 1 in the others.
     fn factors<S: Simd>(&self, s: S, row: usize, rows: usize) -> Vector<T, S>;
+    /// Whether losses are to be weighted.
+    fn weighted(&self) -> bool;
     /// (p − 1)·g at the class, given the loss.
     fn at_class<S: Simd>(loss: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S>;
 }
 
 /// Cross-entropy with classes: L − x_t, and of ordinary rows the gradient, if it is wanted. Logits of rows that need more
 /// care are left as they are: special ones, those whose factor is NaN, above 1 or tiny, and those whose loss is less than
-/// a normal number, which a weight may bring back; whether there are any is returned. Without `x` the logits are in `grad`,
+/// a normal number, or infinite, where a weight may bring it back; whether there are any is returned. Without `x` the logits are in `grad`,
 /// and overwritten.
 pub(crate) fn cross_entropy<T: SoftmaxElement>(
     kernels: Kernels,
@@ -2730,10 +2732,15 @@ pub struct Logarithm<T: Lane, S: Simd> {
 
 /// The rows with these losses and factors that are left as they are; ignored ones too, by their factor.
 #[inline(always)]
-pub(crate) fn left_as_they_are<T: Lane, S: Simd>(loss: Vector<T, S>, factor: Vector<T, S>) -> Mask<T, S> {
+pub(crate) fn left_as_they_are<T: Lane, S: Simd>(
+    loss: Vector<T, S>,
+    factor: Vector<T, S>,
+    weighted: bool,
+) -> Mask<T, S> {
     // Less than a normal number, and of few digits before the weight.
     let tiny = loss.lt(Vector::splat(loss.s, T::min_positive_value()));
-    tiny | loss.is_nan() | needs_care(factor)
+    let unknown = if weighted { !loss.is_finite() } else { loss.is_nan() };
+    tiny | unknown | needs_care(factor)
 }
 
 /// Whether what softmax leaves out could count with this factor, or a subnormal low word.
@@ -2793,7 +2800,12 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         let g = self.targets.factors(s, row, rows) + zero;
         let r = if self.gradient { T::reciprocal(sum, T::RAISE).mul_one(g) } else { Word::exact(zero) };
         let special = head.special_rows();
-        let care = special | needs_care(g);
+        let mut care = special | needs_care(g);
+        if self.targets.weighted() {
+            // The logarithm has no part in a loss that overflows.
+            let x = class_logits(s, &self.losses[row..row + rows]);
+            care = care | !(head.m() - x).is_finite();
+        }
         let mut settled = zero.eq(zero);
         let mut ordinary = !care.any();
         let mut keep = Vector::splat(s, T::one());
@@ -2917,7 +2929,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
         }
         let g = self.targets.factors(s, row, block.rows);
         let loss = Vector::load_first(s, &self.losses[rows], T::one());
-        let these = left_as_they_are(loss, g);
+        let these = left_as_they_are(loss, g, self.targets.weighted());
         *left |= these.any();
         if !self.gradient {
             return;

@@ -33,7 +33,7 @@ impl<T: WideElement> Op for Task<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         // Without a weight for each class it does not matter which elements make a row.
-        let one_row = self.pos_weight.is_none();
+        let one_row = self.pos_weight.is_none() || self.x.is_empty();
         let rows = if one_row { 1 } else { self.layout.row_count() };
         for row in 0..rows {
             let place = if one_row { Row::whole(self.x.len()) } else { Row::of(self.layout, row) };
@@ -83,9 +83,10 @@ impl<T: WideElement> Task<'_, T> {
             let none = Extended::of(Wide::zero(s));
             let small = Extended::select(x.abs().eq(Vector::splat(s, T::INFINITY)), none, small);
             let [rising, falling] = by_side(above, Extended::of(one) / denominator, small);
-            let value = ((negative * rising - positive * falling) * g).round();
-            // Where the derivative is 0 no upstream gradient reaches.
-            let value = whole.select(value, value.eq(nothing).select(nothing, nan));
+            let value = (negative * rising - positive * falling) * g;
+            // Where the derivative is 0, and not only rounded to it, no upstream gradient reaches.
+            let beyond = value.sign().eq(nothing).select(nothing, nan);
+            let value = whole.select(value.round(), beyond);
             let value = x.is_nan().select(nan, value);
             place.store(grad, j, canonical(value));
         }

@@ -147,12 +147,14 @@ impl<T: Element + WideElement> Op for Contrast<'_, T> {
                 // The weights of i as a query and as a key.
                 let roles = [own || side == 0, own || side == 1];
                 let at = [to_units, to_similarities, wide];
-                // In units of the largest product. A row of zeros has none, whatever its weight.
+                // In units of the largest product, which a weight in them must not leave. A row of zeros has none, whatever
+                // its weight.
                 let (from, to_sizes) = others[side];
                 let mut unit = T::from(-9000).unwrap_or_else(T::zero);
                 for j in 0..rows {
                     let size = first(slots.entry::<T, S>(s, to_sizes, j).round());
                     if size != nothing() {
+                        let size = size.max(T::from(-1000).unwrap_or_else(T::zero));
                         unit = (weight::<T, S>(s, &slots, at, roles, i, j).exponent() + size).max(unit);
                     }
                 }

@@ -27,7 +27,8 @@
 //! others = S − exp m from log1p(others/exp m) where S < 2·exp m. The gradient at the class, −(1 − p)·g, is p·g − g where
 //! p ≤ ½, else −(others/S)·g; where others is too small beside S to be known from it, it is summed by itself, and the gradient
 //! is expm1(−loss)·g. Rows whose factor is above 1, tiny or not finite have their gradient from the steps above, row by row,
-//! so that no row's bits depend on another; rows whose loss is less than a normal number that too.
+//! so that no row's bits depend on another; rows whose loss is less than a normal number, or overflows before it is
+//! weighted, that too.
 //!
 //! All else in registers of twice the precision ([`Wide`]), what is multiplied with exponents apart ([`Extended`]),
 //! rounded once. The gradient may overwrite the logits: the
@@ -478,7 +479,13 @@ impl<T: Element + WideElement> Problem<'_, T> {
                     if gamma != T::zero() && !alone {
                         let gamma = Wide::splat(s, gamma);
                         let remote = is_top && remote;
-                        exponent = gamma * if remote { far + (others * share).ln() } else { missing.ln() };
+                        // p of another class than the largest may be too small to leave a trace in 1 − p.
+                        exponent = gamma
+                            * match (is_top, remote) {
+                                (false, _) => -(p / missing).ln_1p(),
+                                (true, true) => far + (others * share).ln(),
+                                (true, false) => missing.ln(),
+                            };
                         // log over missing: 1 where both are c.
                         let ratio = if remote { one } else { log.wide() / missing };
                         slope = without_nothing(gamma * p, ratio);
@@ -555,8 +562,8 @@ impl<T: Element + WideElement> Problem<'_, T> {
             }
             let mut value = d.round();
             if !whole {
-                // Where the derivative is 0 no upstream gradient reaches.
-                value = value.eq(zero).select(zero, Vector::splat(s, <T as Lane>::NAN));
+                // Where the derivative is 0, and not only rounded to it, no upstream gradient reaches.
+                value = d.sign().eq(zero).select(zero, Vector::splat(s, <T as Lane>::NAN));
             }
             place.store(data, j, canonical(value));
         }
@@ -576,8 +583,8 @@ fn slope_of_cap<T: WideElement, S: Simd>(x: Vector<T, S>, cap: T) -> Extended<T,
 /// v·term, but 0 where v is 0, whatever the term is.
 #[inline(always)]
 fn without_nothing<T: WideElement, S: Simd>(v: Wide<T, S>, term: Wide<T, S>) -> Wide<T, S> {
-    let head = v.round();
-    Wide::select(head.eq(Vector::splat(head.s, T::zero())), Wide::zero(head.s), v * term)
+    let sign = v.sign();
+    Wide::select(sign.eq(Vector::splat(sign.s, T::zero())), Wide::zero(sign.s), v * term)
 }
 
 /// The two largest elements of a row, equal ones counted twice; nothing if there is a NaN.
@@ -647,6 +654,10 @@ impl<T: Element + WideElement> Targets<T> for ClassTargets<'_, T> {
         Vector::load_first(s, &self.upstream[row..row + rows], T::one()) * weights
     }
     #[inline(always)]
+    fn weighted(&self) -> bool {
+        self.problem.options.classes.weights.is_some()
+    }
+    #[inline(always)]
     fn at_class<S: Simd>(loss: Vector<T, S>, g: Vector<T, S>) -> Vector<T, S> {
         // expm1(−loss) has as many digits as the loss.
         canonical(((-Wide::exact(loss)).exp_m1() * Wide::exact(g)).round())
@@ -671,8 +682,8 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
         for start in (0..losses.len()).step_by(T::LANES) {
             let rows = start..losses.len().min(start + T::LANES);
             let loss = Vector::load_first(s, &losses[rows.clone()], T::one());
-            let care = left_as_they_are(loss, targets.factors(s, start, rows.len()));
-            if problem.options.classes.weights.is_some() {
+            let care = left_as_they_are(loss, targets.factors(s, start, rows.len()), targets.weighted());
+            if targets.weighted() {
                 let weight = Wide::exact(targets.weights(s, start, rows.len()));
                 let weighted = without_nothing(weight, Wide::exact(loss)).round();
                 canonical(weighted).store_first(&mut losses[rows.clone()]);
@@ -697,15 +708,16 @@ impl<T: Element + WideElement> Op for Finish<'_, T> {
                 if loss.is_nan() {
                     losses[row] = <T as Lane>::NAN;
                 }
-                let tiny = loss < T::min_positive_value();
-                if tiny || !grad.is_empty() {
+                // Too small or too large for what a weight leaves of it.
+                let beyond = loss < T::min_positive_value() || loss == <T as Lane>::INFINITY;
+                if beyond || !grad.is_empty() {
                     let mut logits = if grad.is_empty() {
                         Logits::Read(x)
                     } else {
                         Logits::Overwrite { data: &mut *grad, upstream: targets.upstream }
                     };
                     let loss = problem.careful(s, &mut logits, row);
-                    if tiny {
+                    if beyond {
                         losses[row] = loss;
                     }
                 }
@@ -744,7 +756,7 @@ impl<'a, T: Element + WideElement> Problem<'a, T> {
         let targets = ClassTargets { problem: self, classes, upstream };
         let left =
             softmax::cross_entropy(kernels, self.layout, x, &targets, losses, grad, !upstream.is_empty());
-        if left || self.options.classes.weights.is_some() {
+        if left || targets.weighted() {
             Finish { targets, x: x.unwrap_or_default(), grad, losses }.on(kernels);
         }
     }

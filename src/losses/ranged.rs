@@ -97,8 +97,9 @@ impl<T: Element + WideElement> Task<'_, T> {
             let g = Extended::of(Wide::exact(whole.select(g, Vector::splat(s, T::one()))));
             // The slope may be infinite, or NaN where the target is.
             let value = (rest / denominator).times_unless_zero(slope * back * g).round();
-            // Where the derivative is 0 no upstream gradient reaches.
-            let value = whole.select(value, value.eq(nothing).select(nothing, nan));
+            // Where the derivative is 0, and not only rounded to it, no upstream gradient reaches.
+            let beyond = (rest.sign() * slope.sign()).eq(nothing).select(nothing, nan);
+            let value = whole.select(value, beyond);
             place.store(grad, j, canonical(unknown.select(nan, value)));
         }
     }

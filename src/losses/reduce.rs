@@ -1,9 +1,11 @@
 //! From losses of rows to one number, and the upstream gradients that belong to it.
 
+use crate::element::Lane;
 use crate::error::{check_len, check_weights};
-use crate::losses::wide::{Wide, WideElement};
-use crate::simd::Scalar;
+use crate::losses::wide::{Extended, Wide, WideElement};
+use crate::simd::{Scalar, Vector};
 use crate::{Element, Error};
+use core::ops::{Add, Mul};
 
 /// How the losses of rows become one number.
 ///
@@ -40,26 +42,54 @@ pub enum Reduction<'a, T> {
 
 type Number<T> = Wide<T, Scalar>;
 
-fn first<T: WideElement>(v: Number<T>) -> T {
-    v.round().to_array().as_ref()[0]
+fn first<T: Lane>(v: Vector<T, Scalar>) -> T {
+    v.to_array().as_ref()[0]
 }
 
 fn wide<T: WideElement>(v: T) -> Number<T> {
     Wide::splat(Scalar, v)
 }
 
-fn sum<T: WideElement>(terms: impl Iterator<Item = Number<T>>) -> Number<T> {
-    terms.fold(Wide::zero(Scalar), |sum, term| sum + term)
+/// Whether nothing that counts has left the range on the way to a sum of positive terms.
+fn is_sound<T: Element + WideElement>(sum: Number<T>) -> bool {
+    let least = T::min_positive_value() / (T::epsilon() * T::epsilon());
+    let size = first(sum.round().abs());
+    size >= least && size.is_finite()
+}
+
+/// A number with its exponent apart, for sums that leave the range.
+fn extended<T: WideElement>(v: T) -> Extended<T, Scalar> {
+    Extended::splat(Scalar, v)
+}
+
+/// 0 where b is.
+fn quotient<T: WideElement>(a: Extended<T, Scalar>, b: Extended<T, Scalar>) -> T {
+    if first(b.sign()) == T::zero() { T::zero() } else { first((a / b).round()) }
 }
 
 impl<T: Element + WideElement> Reduction<'_, T> {
-    /// Σ w, which the sum is divided by.
-    fn divisor(&self, rows: usize) -> Number<T> {
+    /// Σ w, which the sum is divided by, of what `of` makes of numbers.
+    fn divisor<N: Add<Output = N>>(&self, rows: usize, of: impl Fn(T) -> N) -> N {
         match self {
-            Self::Sum => wide(T::one()),
-            Self::Mean => wide(T::from(rows).unwrap_or_else(T::nan)),
-            Self::MeanOver(weights) | Self::WeightedMean(weights) => sum(weights.iter().map(|&w| wide(w))),
+            Self::Sum => of(T::one()),
+            Self::Mean => of(T::from(rows).unwrap_or_else(T::nan)),
+            Self::MeanOver(weights) | Self::WeightedMean(weights) => {
+                weights.iter().fold(of(T::zero()), |sum, &w| sum + of(w))
+            }
         }
+    }
+
+    /// Σ l or Σ w·l, and what it is divided by.
+    fn parts<N: Add<Output = N> + Mul<Output = N>>(&self, losses: &[T], of: impl Fn(T) -> N) -> [N; 2] {
+        let total = match self {
+            // A row of no weight counts for nothing, even if its loss is infinite.
+            Self::WeightedMean(weights) => {
+                let terms = losses.iter().zip(*weights).filter(|(_, w)| **w != T::zero());
+                terms.fold(of(T::zero()), |sum, (&l, &w)| sum + of(l) * of(w))
+            }
+            _ => losses.iter().fold(of(T::zero()), |sum, &l| sum + of(l)),
+        };
+        [total, self.divisor(losses.len(), of)]
     }
 
     fn check(&self, rows: usize) -> Result<(), Error> {
@@ -79,20 +109,14 @@ impl<T: Element + WideElement> Reduction<'_, T> {
     /// negative or not finite.
     pub fn of(&self, losses: &[T]) -> Result<T, Error> {
         self.check(losses.len())?;
-        let total = match self {
-            // A row of no weight counts for nothing, even if its loss is infinite.
-            Self::WeightedMean(weights) => {
-                let terms = losses.iter().zip(*weights).filter(|(_, w)| **w != T::zero());
-                sum(terms.map(|(&l, &w)| wide(l) * wide(w)))
-            }
-            _ => sum(losses.iter().map(|&l| wide(l))),
+        let [total, divisor] = self.parts(losses, wide);
+        let value = if is_sound(total) && is_sound(divisor) {
+            first((total / divisor).round())
+        } else {
+            let [total, divisor] = self.parts(losses, extended);
+            quotient(total, divisor)
         };
-        let divisor = self.divisor(losses.len());
-        if first(divisor) == T::zero() {
-            return Ok(T::zero());
-        }
-        let value = first(total / divisor);
-        Ok(if value.is_nan() { <T as crate::element::Lane>::NAN } else { value + T::zero() })
+        Ok(if value.is_nan() { <T as Lane>::NAN } else { value + T::zero() })
     }
 
     /// The gradient of the reduced loss in the loss of each row: what the `…_with_grad` forms take as `upstream`.
@@ -101,14 +125,14 @@ impl<T: Element + WideElement> Reduction<'_, T> {
     /// Those of [`of`](Self::of).
     pub fn upstream(&self, upstream: &mut [T]) -> Result<(), Error> {
         self.check(upstream.len())?;
-        let divisor = self.divisor(upstream.len());
-        let none = first(divisor) == T::zero();
-        for (row, g) in upstream.iter_mut().enumerate() {
-            let weight = match self {
-                Self::WeightedMean(weights) => weights[row],
-                _ => T::one(),
-            };
-            *g = if none { T::zero() } else { first(wide(weight) / divisor) };
+        let divisor = self.divisor(upstream.len(), extended);
+        match self {
+            Self::WeightedMean(weights) => {
+                for (g, &w) in upstream.iter_mut().zip(*weights) {
+                    *g = quotient(extended(w), divisor);
+                }
+            }
+            _ => upstream.fill(quotient(extended(T::one()), divisor)),
         }
         Ok(())
     }
