@@ -11,7 +11,9 @@
 //!
 //! # Algorithm
 //! Everything about a row is computed in f64, for both element types, with one row a lane: up to
-//! `LANES` rows make a group, whether they follow each other in memory or lie side by side.
+//! `LANES` rows make a group, whether they follow each other in memory or lie side by side. Rows do not come through
+//! `rows.rs`, as those of softmax do: its sums are exact, whatever the lanes hold, while here the order of additions decides
+//! the bits, and accumulators, not elements, are what a contiguous row has in its lanes.
 //!
 //! 1. Σ a_j·b_j, in one order that the element's index alone decides. Within a block of [`BLOCK`]
 //!    elements element j goes to accumulator j mod [`WAYS`]; the accumulators are added by halves

@@ -257,7 +257,8 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
         Self: Sized;
     /// The same for sums of g alone, which are exact where they are subnormal.
     const PLAIN_SCALES: [Self; 2];
-    /// Whether a sum may overflow at its first scale.
+    /// Whether a sum may overflow at its first scale. False of f32, whose sums are f64; gradients in f32 arithmetic ask
+    /// for that too.
     const OVERFLOWS: bool;
     /// The sums of a row at both scales, where the second was taken only for lanes not finite at the first.
     fn at_both<S: Simd>(sums: Sums<Self, S>, exponents: [Self; 2]) -> Sums<Self, S>
