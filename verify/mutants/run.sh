@@ -85,11 +85,11 @@ fn read() -> u32 {
     n
 }
 RUST
-perl -0777 -i -pe '
-  s/crate::simd::x86::Avx512::try_new\(\)\.is_some\(\)/false/;
-  s/Self::Portable \| Self::Scalar => true/Self::Scalar => true/;
-  s/if let Some\(s\) = crate::simd::x86::Avx512::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}//;
-  s/Backend::Portable => return Portable\.vectorize\(op\),//' "$copy/src/dispatch.rs"
+perl -Iverify/mutants -MOnce -0777 -i -pe '
+  once qr/crate::simd::x86::Avx512::try_new\(\)\.is_some\(\)/, "false";
+  once qr/Self::Portable \| Self::Scalar => true/, "Self::Scalar => true";
+  once qr/if let Some\(s\) = crate::simd::x86::Avx512::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}/, "";
+  once qr/Backend::Portable => return crate::simd::Portable\.vectorize\(op\),/, ""' "$copy/src/dispatch.rs"
 cd "$copy"
 export CARGO_TARGET_DIR=$folder/target
 # What is mutated may leave something unused.

@@ -26,7 +26,7 @@ mkdir -p "$copy"
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 
-perl -i -pe 's/lone\(Portable, /lone(s, /' src/rows.rs
+perl -Iverify/mutants -MOnce -0777 -i -pe 'once qr/lone\(Portable, /, "lone(s, "' src/rows.rs
 # What is only for the feature rayon, which is off, would be mutated all the same, and goes: up to a line that ends with a
 # semicolon, or to the brace that closes what a line has opened. The lines stay, so that those of the mutants are those of
 # the source.
@@ -45,8 +45,8 @@ perl -0777 -i -pe '
   }
   $_ = join "", @kept' src/{kernels,math}/*.rs
 # cargo-mutants follows modules that are written out, not those that a macro makes.
-perl -0777 -i -pe '
-  s/^\s*\$\(pub\(crate\) mod \$family;\)\*\n//m;
+perl -Iverify/mutants -MOnce -0777 -i -pe '
+  once qr/^\s*\$\(pub\(crate\) mod \$family;\)\*\n/m, "";
   $_ .= join "", map "pub(crate) mod $_;\n", /^    (\w+): \w+, \[/mg' src/kernels.rs
 perl -i -pe 's/#\[inline\(always\)\] ?//' src/rows.rs src/tile.rs src/{kernels,losses,math}/*.rs
 # The first failure ends the tests.
@@ -125,12 +125,12 @@ round() {
   local round=$1 packages=lossprep tests dispatch=''
   { outcomes '*' caught unviable timeout && outcomes "$round" missed; } |
     grep -vxFf - "$folder/sample.txt" >"$folder/todo.txt" || return 0
-  [ "$round" != quick ] || dispatch='s/crate::simd::x86::Avx2::try_new\(\)\.is_some\(\)/false/;
-    s/if let Some\(s\) = crate::simd::x86::Avx2::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}//;'
-  perl -0777 -pe "$dispatch"'
-    s/Self::Portable \| Self::Scalar => true/Self::Scalar => true/;
-    s/Backend::Portable => return crate::simd::Portable\.vectorize\(op\),//;
-    s/(pub fn try_get\(self\)[^\n]*\n)/$1        crate::exit_on_panic();\n/' "$root/src/dispatch.rs" >src/dispatch.rs
+  [ "$round" != quick ] || dispatch='once qr/crate::simd::x86::Avx2::try_new\(\)\.is_some\(\)/, "false";
+    once qr/if let Some\(s\) = crate::simd::x86::Avx2::try_new\(\) \{\s*return Simd::vectorize\(s, op\);\s*\}/, "";'
+  perl -Iverify/mutants -MOnce -0777 -pe "$dispatch"'
+    once qr/Self::Portable \| Self::Scalar => true/, "Self::Scalar => true";
+    once qr/Backend::Portable => return crate::simd::Portable\.vectorize\(op\),/, "";
+    once qr/pub fn try_get\(self\)[^\n]*\n\K/, "        crate::exit_on_panic();\n"' "$root/src/dispatch.rs" >src/dispatch.rs
   export CARGO_TARGET_DIR=$folder/target RUSTFLAGS="-A warnings -C target-cpu=x86-64-v4"
   export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 CARGO_PROFILE_RELEASE_INCREMENTAL=true
   export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
