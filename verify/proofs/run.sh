@@ -19,14 +19,23 @@ while read -r kind name a b; do
     about) value[$name.low]=$a value[$name.high]=$b ;;
   esac
 done <<<"$made"
-failed=0
+# Exit codes are lost in $(…) and after &, so what fails is written down, and any of it fails the run.
+failures=$(mktemp)
+trap 'code=$?
+  if [ -s "$failures" ]; then
+    { echo "FAILED:"; sort -u "$failures"; } >&2
+    code=1
+  fi
+  rm "$failures"
+  exit "$code"' EXIT
+fail() { tee -a "$failures" <<<"$*" >&2; }
 
 # The code that a template models.
 anchors() {
   local file code
   while IFS= read -r line; do
     file=${line%%: *} code=${line#*: }
-    grep -qF -- "$code" "../../$file" || { echo "$1: not in $file: $code" >&2; failed=1; }
+    grep -qF -- "$code" "../../$file" || fail "$1: not in $file: $code"
   done < <(sed -n 's/^#= //p' "$1")
 }
 
@@ -38,7 +47,7 @@ fill() {
   for setting in "$@"; do text=${text//@${setting%%=*}@/${setting#*=}}; done
   while [[ $text =~ @([A-Za-z0-9_.]+)@ ]]; do
     name=${BASH_REMATCH[1]}
-    [ -n "${value[$name]:-}" ] || { echo "no constant $name" >&2; return 1; }
+    [ -n "${value[$name]:-}" ] || { fail "no constant $name"; return 1; }
     text=${text//@$name@/${value[$name]}}
   done
   printf '%s\n' "$text"
@@ -46,10 +55,12 @@ fill() {
 
 # Proves it and prints a line "EXPRESSION MAXIMUM" for each question.
 prove() {
-  local filled answer
-  filled=$(fill "$@") || return 1
-  if ! answer=$(gappa -Eprecision=120 -Wno-hint-difference -Wno-null-denominator <<<"$filled" 2>&1); then
-    printf '%s\n%s\n' "$*" "$answer" >&2
+  local filled answer setting shown=()
+  if ! filled=$(fill "$@") ||
+    ! answer=$(gappa -Eprecision=120 -Wno-hint-difference -Wno-null-denominator <<<"$filled" 2>&1); then
+    echo "${answer:-}" >&2
+    for setting in "$@"; do [[ $setting = *$'\n'* ]] || shown+=("$setting"); done
+    fail "not proved: ${shown[*]}"
     return 1
   fi
   # An end is m or m b e, followed by an approximation in braces.
@@ -64,8 +75,10 @@ prove() {
     }' <<<"$answer"
 }
 
-# The largest that several proofs answer to question $1.
-largest() { awk -v q="$1" '$1 == q && $2 > m {m = $2} END {printf "%.17e\n", m}'; }
+# The largest that several proofs answer to question $1; no answer is no bound.
+largest() {
+  awk -v q="$1" '$1 == q {n++; if ($2 > m) m = $2} END {printf "%.17e\n", m; exit !n}' || fail "no answer: $1"
+}
 larger() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.17e\n", (a > b ? a : b)}'; }
 # A little more than $1·(1 + $1), which is more than exp(±$1) − 1.
 growth() { awk -v d="$1" 'BEGIN {printf "%.8e\n", d * (1 + d) * 1.000001}'; }
@@ -88,7 +101,7 @@ each_entry() {
 }
 
 # within A B: a range that a later proof takes for granted.
-within() { at_most "$1" "$(awk -v b="$2" 'BEGIN {split(b, p, "b"); printf "%.17e\n", p[1] * 2^p[2]}')" || { echo "a range is exceeded: $1, $2" >&2; failed=1; }; }
+within() { at_most "$1" "$(awk -v b="$2" 'BEGIN {split(b, p, "b"); printf "%.17e\n", p[1] * 2^p[2]}')" || fail "a range is exceeded: $1, $2"; }
 
 # report NAME MAXIMUM CLAIM FILE: the bound of NAME is MAXIMUM, and FILE claims 2^−CLAIM.
 results=${1:-/dev/null}
@@ -98,8 +111,8 @@ report() {
   log=$(awk -v m="$2" 'BEGIN {l = log(m) / log(2) * 100; printf "%.2f", (l == int(l) ? l : l < 0 ? int(l) : int(l) + 1) / 100}')
   printf '%-32s 2^%s  (claimed: 2^-%s, %s)\n' "$1" "$log" "$3" "$4"
   echo "$1 $log" >>"$results"
-  at_most "$log" "-$3" || { echo "$1: the claim is smaller than the bound" >&2; failed=1; }
-  grep -q -- "2^−$3" "../../$4" || { echo "$4 does not say 2^−$3" >&2; failed=1; }
+  at_most "$log" "-$3" || fail "$1: the claim is smaller than the bound"
+  grep -q -- "2^−$3" "../../$4" || fail "$4 does not say 2^−$3"
 }
 
 declare -A format=([32]=ieee_32 [64]=ieee_64) magic=([32]=1572864 [64]=844424930131968)
@@ -225,7 +238,7 @@ log1p=("horner=$(horner log1p 7 s2)" "exact=$(exact log1p 7 S2)" "poly=@log1p.po
 near=$(prove log1p_near.gappa "${log1p[@]}" | largest y-/LOG)
 # 1.2e-16 is the 8.33e-17 of f − F, which the first answer confirms, over 1 + F.
 far=$(for r in "1 1" "2 3" "4 60"; do prove log1p_far.gappa "from=${r% *}" "to=${r#* }" moved=1.2e-16 "${log1p[@]}"; done)
-at_most "$(largest f-F <<<"$far")" 8.4e-17 || failed=1
+at_most "$(largest f-F <<<"$far")" 8.4e-17 || fail "log1p_far.gappa: f − F exceeds 8.4e-17"
 report log1p "$(larger "$near" "$(largest z-/T <<<"$far")")" 44.7 src/math/log.rs
 report log_of "$(prove log_of.gappa "${log1p[@]}" | largest z-T)" 42.6 src/math/log.rs
 report log1p_word "$(prove log1p_word.gappa "horner=$(horner log1p_word 12 s2)" "exact=$(exact log1p_word 12 S2)" \
@@ -245,5 +258,3 @@ far=$(for r in "${ranges[@]}"; do
   prove log_ratio_word_far.gappa "from=${r% *}" "to=${r#* }" "series=$(part "${value[log_ratio_word.poly]}")" "${ratio[@]}"
 done | largest y-/T)
 report log_ratio_word "$(larger "$near" "$far")" 56.5 src/math/log_ratio.rs
-
-exit "$failed"
