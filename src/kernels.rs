@@ -1,7 +1,8 @@
 //! The registry: the one list of kernel families, each a file.
 //!
-//! A new kernel is a file here, a line in `families!` and its re-exports; the tests of the registry fail
-//! for an operation without a contract row, test, bench or fuzz target.
+//! A new kernel is a file here, a line in `families!` and its re-exports; the tests of the registry fail for an
+//! operation without a row of the contract in README.md, a test, a bench, a fuzz target, a reference or a place in
+//! the report.
 
 use crate::element::Lane;
 

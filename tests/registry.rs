@@ -1,4 +1,5 @@
-//! An operation of the registry without a test, a bench, a fuzz target and a reference does not pass.
+//! An operation of the registry without a row of the contract, a test, a bench, a fuzz target, a reference and a place
+//! in the report does not pass.
 
 use lossprep::OPERATIONS;
 use std::fs;
@@ -21,6 +22,11 @@ fn every_operation_is_covered() {
     let reference = text("src/reference.rs");
     let throughput = text("verify/src/bench/cases.rs");
     let report = text("verify/src/connect.rs");
+    let readme = text("README.md");
+    let (_, contract) = readme.split_once("\n## The contract\n").unwrap();
+    let rows =
+        contract.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with('|'));
+    let contract: String = rows.collect();
     for &(operation, family) in OPERATIONS {
         let tests = text(&format!("tests/{family}.rs"));
         let fuzz = text(&format!("fuzz/fuzz_targets/{family}.rs"));
@@ -30,6 +36,7 @@ fn every_operation_is_covered() {
             ("reference", &reference),
             ("benches", &throughput),
             ("report", &report),
+            ("the contract", &contract),
         ] {
             assert!(names(text, operation), "{operation} does not occur in {place}");
         }
