@@ -21,28 +21,42 @@ impl Random {
     }
 }
 
+/// Says once that a backend is absent, past libtest, which keeps what a passing test prints.
+fn absent(backend: &'static str) {
+    use std::io::Write;
+    static SAID: std::sync::Mutex<Vec<&str>> = std::sync::Mutex::new(Vec::new());
+    let mut said = SAID.lock().unwrap();
+    if !said.contains(&backend) {
+        said.push(backend);
+        let _ = writeln!(std::io::stderr(), "NOT RUN: {backend} is not available on this machine");
+    }
+}
+
 /// Runs `op` on every vector backend of this machine and says which are absent.
 fn on_every_backend<O: Op + Copy>(op: O) {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
         match super::x86::Avx512::try_new() {
             Some(s) => drop(Simd::vectorize(s, op)),
-            None => println!("absent: avx512"),
+            None => absent("avx512"),
         }
         match super::x86::Avx2::try_new() {
             Some(s) => drop(Simd::vectorize(s, op)),
-            None => println!("absent: avx2"),
+            None => absent("avx2"),
         }
     }
     #[cfg(target_arch = "aarch64")]
     match super::neon::Neon::try_new() {
         Some(s) => drop(Simd::vectorize(s, op)),
-        None => println!("absent: neon"),
+        None => absent("neon"),
     }
     #[cfg(not(target_arch = "aarch64"))]
-    println!("absent: neon");
+    absent("neon");
     #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
-    println!("absent: avx512, avx2");
+    {
+        absent("avx512");
+        absent("avx2");
+    }
     Portable.vectorize(op);
 }
 
