@@ -1763,7 +1763,7 @@ impl<T: Norm> Op for L2NormalizeGradient<'_, T> {
 operations! {
     /// The Euclidean norm of each row: ‖x‖ = √Σ x_j².
     ///
-    /// `x` has the layout's elements, `out` one number a row (`outer × inner`).
+    /// Shapes: `x` has the layout's elements, `out` one number a row (`outer × inner`).
     ///
     /// ```
     /// use lossprep::{Layout, l2_norm};
@@ -1798,7 +1798,7 @@ operations! {
 
     /// The gradient of [`l2_norm`]: grad_i = upstream·x_i / ‖x‖, one upstream number a row.
     ///
-    /// `norm` is what [`l2_norm`] gave, and `upstream` has its shape; `x` and `grad` have the layout's
+    /// Shapes: `norm` is what [`l2_norm`] gave, and `upstream` has its shape; `x` and `grad` have the layout's
     /// elements.
     ///
     /// ```
@@ -1841,7 +1841,7 @@ operations! {
 
     /// The directional derivative of [`l2_norm`]: Σ x_j·tangent_j / ‖x‖, one number a row.
     ///
-    /// `norm` is what [`l2_norm`] gave, and `out` has its shape; `x` and `tangent` have the layout's
+    /// Shapes: `norm` is what [`l2_norm`] gave, and `out` has its shape; `x` and `tangent` have the layout's
     /// elements.
     ///
     /// ```
@@ -1886,7 +1886,7 @@ operations! {
 
     /// Each row divided by its guarded Euclidean norm: y_i = x_i / guard(‖x‖), see [`NormGuard`].
     ///
-    /// `x` and `out` have the layout's elements.
+    /// Shapes: `x` and `out` have the layout's elements.
     ///
     /// ```
     /// use lossprep::{Layout, NormGuard, l2_normalize};
@@ -1921,7 +1921,7 @@ operations! {
 
     /// [`l2_normalize`] in place, with the same bits.
     ///
-    /// `data` has the layout's elements.
+    /// Shapes: `data` has the layout's elements.
     ///
     /// ```
     /// use lossprep::{Layout, NormGuard, l2_normalize_in_place};
@@ -1955,7 +1955,7 @@ operations! {
     /// with N = guard(‖x‖) and d = ‖x‖ for `Max` and `Add`, N for `AddSquared`; g_i / ε below ε under
     /// `Max`.
     ///
-    /// `norm` is what [`l2_norm`] gave; `x`, `upstream` and `grad` have the layout's elements.
+    /// Shapes: `norm` is what [`l2_norm`] gave; `x`, `upstream` and `grad` have the layout's elements.
     ///
     /// ```
     /// use lossprep::{Layout, NormGuard, l2_normalize_vjp};
@@ -2002,7 +2002,7 @@ operations! {
     /// The directional derivative of [`l2_normalize`]. Its Jacobian is symmetric, so this is
     /// [`l2_normalize_vjp`] with the tangent in the place of the upstream, bit for bit.
     ///
-    /// `norm` is what [`l2_norm`] gave; `x`, `tangent` and `out` have the layout's elements.
+    /// Shapes: `norm` is what [`l2_norm`] gave; `x`, `tangent` and `out` have the layout's elements.
     ///
     /// ```
     /// use lossprep::{Layout, NormGuard, l2_normalize_jvp};

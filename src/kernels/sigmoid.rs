@@ -873,8 +873,7 @@ impl<T: Sigmoid> Range<T> {
 operations! {
     /// The logistic function scaled to a range: y = lo + (hi − lo)/(1 + exp(−x)), for each element.
     ///
-    /// # Shapes
-    /// `out` has the length of `x`.
+    /// Shapes: `out` has the length of `x`.
     ///
     /// # Accuracy
     /// At most 1 ULP (0.64 for normal results) where lo·hi ≥ 0 or lo = −hi. Otherwise y passes through
@@ -906,6 +905,14 @@ operations! {
 
     /// [`scaled_sigmoid`] in place: the same bits, written over `data`.
     ///
+    /// Shapes: `data` has any length.
+    ///
+    /// # Accuracy
+    /// That of [`scaled_sigmoid`].
+    ///
+    /// # Special values
+    /// Those of [`scaled_sigmoid`].
+    ///
     /// # Errors
     /// None of its own; [`Error::UnknownBackend`] or [`Error::Unavailable`] if the environment asks for
     /// a backend that cannot run.
@@ -917,6 +924,9 @@ operations! {
     /// assert_eq!(data, [-0.0, 1.0]);
     /// # Ok::<(), lossprep::Error>(())
     /// ```
+    ///
+    /// # Source
+    /// That of [`scaled_sigmoid`].
     pub fn scaled_sigmoid_in_place<T>(self, data: &mut [T], range: Range<T>) {
         forward(self, None, range, data);
         Ok(())
@@ -925,8 +935,7 @@ operations! {
     /// The vector-Jacobian product of [`scaled_sigmoid`]: grad = upstream·(hi − lo)·σ(x)·σ(−x), from x,
     /// so that it is right where y saturates.
     ///
-    /// # Shapes
-    /// `upstream` and `grad` have the length of `x`.
+    /// Shapes: `upstream` and `grad` have the length of `x`.
     ///
     /// # Accuracy
     /// At most 4 ULP of the result. Nothing overflows or underflows on the way to a result that does not.
@@ -956,11 +965,15 @@ operations! {
     }
 
     /// The Jacobian-vector product of [`scaled_sigmoid`]: out = tangent·(hi − lo)·σ(x)·σ(−x). The
-    /// Jacobian is diagonal, so this is [`scaled_sigmoid_vjp`] with a tangent: same bits, same
-    /// accuracy, same special values.
+    /// Jacobian is diagonal, so this is [`scaled_sigmoid_vjp`] with a tangent: same bits.
     ///
-    /// # Shapes
-    /// `tangent` and `out` have the length of `x`.
+    /// Shapes: `tangent` and `out` have the length of `x`.
+    ///
+    /// # Accuracy
+    /// That of [`scaled_sigmoid_vjp`].
+    ///
+    /// # Special values
+    /// Those of [`scaled_sigmoid_vjp`].
     ///
     /// # Errors
     /// [`Error::Length`] if the lengths differ; then `out` is untouched.
@@ -972,6 +985,9 @@ operations! {
     /// assert_eq!(out, [0.25]);
     /// # Ok::<(), lossprep::Error>(())
     /// ```
+    ///
+    /// # Source
+    /// That of [`scaled_sigmoid_vjp`].
     pub fn scaled_sigmoid_jvp<T>(self, x: &[T], tangent: &[T], range: Range<T>, out: &mut [T]) {
         check_len("tangent", x.len(), tangent.len())?;
         check_len("out", x.len(), out.len())?;
@@ -981,8 +997,7 @@ operations! {
 
     /// The inverse of [`scaled_sigmoid`]: x = log((y − lo)/(hi − y)), for each element.
     ///
-    /// # Shapes
-    /// `out` has the length of `y`.
+    /// Shapes: `out` has the length of `y`.
     ///
     /// # Accuracy
     /// ½ ULP + 2^−(p+3)·max(|log(y − lo)|, |log(hi − y)|), which counts near the middle only; else at
@@ -1013,6 +1028,14 @@ operations! {
 
     /// [`scaled_sigmoid_inverse`] in place: the same bits, written over `data`.
     ///
+    /// Shapes: `data` has any length.
+    ///
+    /// # Accuracy
+    /// That of [`scaled_sigmoid_inverse`].
+    ///
+    /// # Special values
+    /// Those of [`scaled_sigmoid_inverse`].
+    ///
     /// # Errors
     /// [`Error::Parameter`] if lo = hi; then `data` is untouched.
     ///
@@ -1023,6 +1046,9 @@ operations! {
     /// assert_eq!(data, [0.0, f32::INFINITY]);
     /// # Ok::<(), lossprep::Error>(())
     /// ```
+    ///
+    /// # Source
+    /// That of [`scaled_sigmoid_inverse`].
     pub fn scaled_sigmoid_inverse_in_place<T>(self, data: &mut [T], range: Range<T>) {
         range.check_invertible()?;
         Each { x: None, g: &[], out: data, map: range.inverse() }.on(self);
@@ -1032,8 +1058,7 @@ operations! {
     /// The vector-Jacobian product of [`scaled_sigmoid_inverse`]:
     /// grad = upstream·(hi − lo)/((y − lo)·(hi − y)).
     ///
-    /// # Shapes
-    /// `upstream` and `grad` have the length of `y`.
+    /// Shapes: `upstream` and `grad` have the length of `y`.
     ///
     /// # Accuracy
     /// At most 4 ULP of the result. Nothing overflows or underflows on the way to a result that does not.
@@ -1065,10 +1090,15 @@ operations! {
 
     /// The Jacobian-vector product of [`scaled_sigmoid_inverse`]:
     /// out = tangent·(hi − lo)/((y − lo)·(hi − y)). The Jacobian is diagonal, so this is
-    /// [`scaled_sigmoid_inverse_vjp`] with a tangent: same bits, same accuracy, same special values.
+    /// [`scaled_sigmoid_inverse_vjp`] with a tangent: same bits.
     ///
-    /// # Shapes
-    /// `tangent` and `out` have the length of `y`.
+    /// Shapes: `tangent` and `out` have the length of `y`.
+    ///
+    /// # Accuracy
+    /// That of [`scaled_sigmoid_inverse_vjp`].
+    ///
+    /// # Special values
+    /// Those of [`scaled_sigmoid_inverse_vjp`].
     ///
     /// # Errors
     /// [`Error::Length`] if the lengths differ, [`Error::Parameter`] if lo = hi; then `out` is untouched.
@@ -1080,6 +1110,9 @@ operations! {
     /// assert_eq!(out, [2.0]);
     /// # Ok::<(), lossprep::Error>(())
     /// ```
+    ///
+    /// # Source
+    /// That of [`scaled_sigmoid_inverse_vjp`].
     pub fn scaled_sigmoid_inverse_jvp<T>(self, y: &[T], tangent: &[T], range: Range<T>, out: &mut [T]) {
         range.check_invertible()?;
         check_len("tangent", y.len(), tangent.len())?;
