@@ -3135,22 +3135,35 @@ operations! {
         self.softmax_with(x, layout, &SoftmaxOptions::new(), out)
     }
 
-    /// [`softmax`] with a temperature, a mask or valid lengths: y_i = exp(x_i − L), L = log Σ exp x_j, along the rows of the layout, x/T for x.
+    /// [`softmax`] with a temperature, a mask or valid lengths: exp(x_i/T − L), L = log Σ exp(x_j/T), over the
+    /// elements that take part.
     ///
-    /// Elements that do not take part are treated as absent and give +0; a row in which nothing takes
-    /// part, or only −∞, follows [`EmptyRows`].
+    /// Elements that do not take part are treated as absent and give +0. With a mask or lengths a row in which
+    /// nothing takes part, or only −∞, follows [`EmptyRows`].
+    ///
+    /// Shapes: `x` and `out` have the layout's elements, and so has a mask; lengths are one a row.
     ///
     /// # Accuracy
-    /// At most 1 ULP for every finite input, f32 and f64, rows up to 2²⁴ elements (proved: f32 0.91,
-    /// f64 0.79); the same bits on every backend and for every layout.
+    /// That of [`softmax`], x/T not rounded.
     ///
     /// # Special values
-    /// A NaN in a row, or +∞, makes the row NaN, and so does a row of only −∞; −∞ beside a finite element
-    /// gives exactly +0. One element gives exactly 1. NaNs are canonical.
+    /// Those of [`softmax`] among the elements that take part, but for what [`EmptyRows`] decides.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice, the mask or the lengths do not fit the layout, [`Error::ValidLength`],
     /// [`Error::Parameter`] for a temperature that is not finite, normal and positive.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, softmax_with};
+    /// let mut p = [1.0_f32; 6];
+    /// let options = SoftmaxOptions::new().lengths(&[1, 2]);
+    /// softmax_with(&[7.0, f32::NAN, f32::NAN, 3.0, 3.0, 9.0], Layout::rows(2, 3)?, &options, &mut p)?;
+    /// assert_eq!(p, [1.0, 0.0, 0.0, 0.5, 0.5, 0.0]); // padding has no share, whatever it holds
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`softmax`].
     pub fn softmax_with<T>(self, x: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.elements(), out.len())?;
@@ -3166,16 +3179,58 @@ operations! {
 
     /// [`softmax`] that overwrites its input, with the same bits.
     ///
+    /// Shapes: `data` has the layout's elements.
+    ///
+    /// # Accuracy
+    /// That of [`softmax`].
+    ///
+    /// # Special values
+    /// Those of [`softmax`].
+    ///
     /// # Errors
     /// [`Error::Length`] if the slice does not fit the layout.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, softmax, softmax_in_place};
+    /// let layout = Layout::rows(1, 3)?;
+    /// let (mut data, mut p) = ([1.0_f32, 2.0, 3.0], [0.0; 3]);
+    /// softmax(&data, layout, &mut p)?;
+    /// softmax_in_place(&mut data, layout)?;
+    /// assert_eq!(data, p);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`softmax`].
     pub fn softmax_in_place<T>(self, data: &mut [T], layout: Layout) {
         self.softmax_in_place_with(data, layout, &SoftmaxOptions::new())
     }
 
     /// [`softmax_with`] that overwrites its input, with the same bits.
     ///
+    /// Shapes: `data` has the layout's elements, and so has a mask; lengths are one a row.
+    ///
+    /// # Accuracy
+    /// That of [`softmax_with`].
+    ///
+    /// # Special values
+    /// Those of [`softmax_with`].
+    ///
     /// # Errors
     /// Those of [`softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{EmptyRows, Layout, SoftmaxOptions, softmax_in_place_with};
+    /// let keep = [true, true, false, false]; // of the second row nothing
+    /// let options = SoftmaxOptions::new().mask(&keep).empty_rows(EmptyRows::Uniform);
+    /// let mut data = [3.0_f64, 3.0, 1.0, 2.0];
+    /// softmax_in_place_with(&mut data, Layout::rows(2, 2)?, &options)?;
+    /// assert_eq!(data, [0.5; 4]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`softmax_with`].
     pub fn softmax_in_place_with<T>(self, data: &mut [T], layout: Layout, options: &SoftmaxOptions<'_, T>) {
         check_len("data", layout.elements(), data.len())?;
         options.check(layout)?;
@@ -3212,22 +3267,35 @@ operations! {
         self.log_softmax_with(x, layout, &SoftmaxOptions::new(), out)
     }
 
-    /// [`log_softmax`] with a temperature, a mask or valid lengths: y_i = x_i − L, L = log Σ exp x_j, along the rows of the layout, x/T for x.
+    /// [`log_softmax`] with a temperature, a mask or valid lengths: x_i/T − L, L = log Σ exp(x_j/T), over the
+    /// elements that take part.
     ///
-    /// Elements that do not take part are treated as absent and give −∞; a row in which nothing takes
-    /// part, or only −∞, follows [`EmptyRows`].
+    /// Elements that do not take part are treated as absent and give −∞. With a mask or lengths a row in which
+    /// nothing takes part, or only −∞, follows [`EmptyRows`].
+    ///
+    /// Shapes: `x` and `out` have the layout's elements, and so has a mask; lengths are one a row.
     ///
     /// # Accuracy
-    /// At most 1 ULP for every finite input, f32 and f64, rows up to 2²⁴ elements, also for a log-probability
-    /// close to 0; the same bits on every backend and for every layout.
+    /// That of [`log_softmax`], x/T not rounded.
     ///
     /// # Special values
-    /// A NaN in a row, or +∞, makes the row NaN, and so does a row of only −∞; −∞ beside a finite element
-    /// gives −∞. One element gives exactly 0. NaNs are canonical.
+    /// Those of [`log_softmax`] among the elements that take part, but for what [`EmptyRows`] decides.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice, the mask or the lengths do not fit the layout, [`Error::ValidLength`],
     /// [`Error::Parameter`] for a temperature that is not finite, normal and positive.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, log_softmax_with};
+    /// let mut y = [0.0_f32; 2];
+    /// let options = SoftmaxOptions::new().temperature(0.5);
+    /// log_softmax_with(&[10.0, 0.0], Layout::rows(1, 2)?, &options, &mut y)?;
+    /// assert_eq!(y, [-2.0611537e-9, -20.0]); // as of the logits 20 and 0
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`log_softmax`].
     pub fn log_softmax_with<T>(self, x: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.elements(), out.len())?;
@@ -3243,16 +3311,58 @@ operations! {
 
     /// [`log_softmax`] that overwrites its input, with the same bits.
     ///
+    /// Shapes: `data` has the layout's elements.
+    ///
+    /// # Accuracy
+    /// That of [`log_softmax`].
+    ///
+    /// # Special values
+    /// Those of [`log_softmax`].
+    ///
     /// # Errors
     /// [`Error::Length`] if the slice does not fit the layout.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, log_softmax, log_softmax_in_place};
+    /// let layout = Layout::new(1, 2, 2)?; // rows side by side
+    /// let (mut data, mut y) = ([1.0_f64, 2.0, 3.0, 5.0], [0.0; 4]);
+    /// log_softmax(&data, layout, &mut y)?;
+    /// log_softmax_in_place(&mut data, layout)?;
+    /// assert_eq!(data, y);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`log_softmax`].
     pub fn log_softmax_in_place<T>(self, data: &mut [T], layout: Layout) {
         self.log_softmax_in_place_with(data, layout, &SoftmaxOptions::new())
     }
 
     /// [`log_softmax_with`] that overwrites its input, with the same bits.
     ///
+    /// Shapes: `data` has the layout's elements, and so has a mask; lengths are one a row.
+    ///
+    /// # Accuracy
+    /// That of [`log_softmax_with`].
+    ///
+    /// # Special values
+    /// Those of [`log_softmax_with`].
+    ///
     /// # Errors
     /// Those of [`log_softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, log_softmax_in_place_with};
+    /// let options = SoftmaxOptions::new().mask(&[true, false, true]);
+    /// let mut data = [3.0_f64, 9.0, 3.0];
+    /// log_softmax_in_place_with(&mut data, Layout::rows(1, 3)?, &options)?;
+    /// let half = -core::f64::consts::LN_2;
+    /// assert_eq!(data, [half, f64::NEG_INFINITY, half]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`log_softmax_with`].
     pub fn log_softmax_in_place_with<T>(self, data: &mut [T], layout: Layout, options: &SoftmaxOptions<'_, T>) {
         check_len("data", layout.elements(), data.len())?;
         options.check(layout)?;
@@ -3288,17 +3398,31 @@ operations! {
         self.logsumexp_with(x, layout, &SoftmaxOptions::new(), out)
     }
 
-    /// [`logsumexp`] with a temperature, a mask or valid lengths: log Σ exp(x_j/T) over the elements that take part.
+    /// [`logsumexp`] with a temperature, a mask or valid lengths: log Σ exp(x_j/T) over the elements that take
+    /// part.
+    ///
+    /// Shapes: `x` has the layout's elements, and so has a mask; `out` and lengths have one a row.
     ///
     /// # Accuracy
-    /// ½ ULP + 2^−(p+3)·(L − max x), p = 24 or 53: at most 1 ULP unless max x and the logarithm of the sum
-    /// cancel; the same bits on every backend and for every layout.
+    /// That of [`logsumexp`], x/T for x.
     ///
     /// # Special values
-    /// A NaN in a row gives NaN, else +∞ gives +∞; only −∞, or no element, gives −∞. One element gives itself.
+    /// Those of [`logsumexp`] among the elements that take part: −∞ where none does, whatever [`EmptyRows`] says.
     ///
     /// # Errors
     /// Those of [`softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, logsumexp_with};
+    /// let mut l = [0.0_f64; 2];
+    /// let options = SoftmaxOptions::new().lengths(&[1, 0]);
+    /// logsumexp_with(&[4.0, 9.0, 9.0, 9.0], Layout::rows(2, 2)?, &options, &mut l)?;
+    /// assert_eq!(l, [4.0, f64::NEG_INFINITY]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`logsumexp`].
     pub fn logsumexp_with<T>(self, x: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("out", layout.row_count(), out.len())?;
@@ -3328,17 +3452,50 @@ operations! {
     /// # Errors
     /// [`Error::Length`] if a slice does not fit the layout.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, softmax, softmax_vjp};
+    /// let layout = Layout::rows(1, 3)?;
+    /// let (mut y, mut grad) = ([0.0_f64; 3], [0.0; 3]);
+    /// softmax(&[1.0, 2.0, 4.0], layout, &mut y)?;
+    /// softmax_vjp(&y, &[1.0, -2.0, 0.5], layout, &mut grad)?;
+    /// // What all logits have in common changes nothing: gradients sum to 0.
+    /// assert!(grad[0] > 0.0 && grad.iter().sum::<f64>().abs() < 1e-16);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
     pub fn softmax_vjp<T>(self, y: &[T], upstream: &[T], layout: Layout, grad: &mut [T]) {
         self.softmax_vjp_with(y, upstream, layout, &SoftmaxOptions::new(), grad)
     }
 
-    /// [`softmax_vjp`] with the options of [`softmax_with`]: elements that take no part get 0, and so do rows that
-    /// [`EmptyRows`] decided.
+    /// [`softmax_vjp`] with the options of [`softmax_with`]: y_i·(g_i − Σ y_j·g_j)/T over the elements
+    /// that take part.
+    ///
+    /// Shapes: all slices have the layout's elements, and so has a mask; lengths are one a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of y_i·(|g_i| + Σ y_j·|g_j|)/T; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// Those of [`softmax_vjp`] among the elements that take part; the others get 0, and so do rows that
+    /// [`EmptyRows`] filled with a constant (but see [`EmptyRows::Uniform`]).
     ///
     /// # Errors
     /// Those of [`softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, softmax_vjp_with, softmax_with};
+    /// let (layout, options) = (Layout::rows(1, 3)?, SoftmaxOptions::new().lengths(&[2]));
+    /// let (mut y, mut grad) = ([0.0_f32; 3], [1.0; 3]);
+    /// softmax_with(&[5.0, 5.0, 7.0], layout, &options, &mut y)?;
+    /// softmax_vjp_with(&y, &[1.0, 0.0, f32::NAN], layout, &options, &mut grad)?;
+    /// assert_eq!(grad, [0.25, -0.25, 0.0]); // padding gets 0
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`softmax_vjp`].
     pub fn softmax_vjp_with<T>(self, y: &[T], upstream: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, grad: &mut [T]) {
         check_pair(layout, ["y", "upstream", "grad"], [y, upstream], grad)?;
         options.check(layout)?;
@@ -3356,23 +3513,57 @@ operations! {
     /// At most 4 ULP of y_i·(|v_i| + Σ y_j·|v_j|); the same bits on every backend and for every layout.
     ///
     /// # Special values
-    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
-    /// Zeros are +0.
+    /// A row with NaN or ±∞ in what it is given has a NaN derivative, but 0 where that is exactly 0. Zeros are +0.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice does not fit the layout.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, softmax_in_place, softmax_jvp};
+    /// let layout = Layout::rows(1, 3)?;
+    /// let softmax_at = |h: f64| {
+    ///     let mut y = [1.0 + h, 2.0 - h, 3.0];
+    ///     softmax_in_place(&mut y, layout).map(|()| y)
+    /// };
+    /// let (below, y, above, mut slope) = (softmax_at(-1e-5)?, softmax_at(0.0)?, softmax_at(1e-5)?, [0.0; 3]);
+    /// softmax_jvp(&y, &[1.0, -1.0, 0.0], layout, &mut slope)?;
+    /// assert!((0..3).all(|i| (slope[i] - (above[i] - below[i]) / 2e-5).abs() < 1e-9));
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
     pub fn softmax_jvp<T>(self, y: &[T], tangent: &[T], layout: Layout, out: &mut [T]) {
         self.softmax_jvp_with(y, tangent, layout, &SoftmaxOptions::new(), out)
     }
 
-    /// [`softmax_jvp`] with the options of [`softmax_with`]: elements that take no part get 0, and so do rows that
-    /// [`EmptyRows`] decided.
+    /// [`softmax_jvp`] with the options of [`softmax_with`]: y_i·(v_i − Σ y_j·v_j)/T over the elements
+    /// that take part.
+    ///
+    /// Shapes: all slices have the layout's elements, and so has a mask; lengths are one a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of y_i·(|v_i| + Σ y_j·|v_j|)/T; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// Those of [`softmax_jvp`] among the elements that take part; the others get 0, and so do rows that
+    /// [`EmptyRows`] filled with a constant (but see [`EmptyRows::Uniform`]).
     ///
     /// # Errors
     /// Those of [`softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, softmax_jvp_with, softmax_with};
+    /// let (layout, options) = (Layout::rows(1, 2)?, SoftmaxOptions::new().temperature(2.0));
+    /// let (mut y, mut slope) = ([0.0_f32; 2], [0.0; 2]);
+    /// softmax_with(&[5.0, 5.0], layout, &options, &mut y)?;
+    /// softmax_jvp_with(&y, &[1.0, 0.0], layout, &options, &mut slope)?;
+    /// assert_eq!(slope, [0.125, -0.125]); // 1/T of what it is without
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`softmax_jvp`].
     pub fn softmax_jvp_with<T>(self, y: &[T], tangent: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
         check_pair(layout, ["y", "tangent", "out"], [y, tangent], out)?;
         options.check(layout)?;
@@ -3382,7 +3573,8 @@ operations! {
         Ok(())
     }
 
-    /// The gradient of a loss through log_softmax: g_i − exp(log_y_i)·Σ g_j, `log_y` being the result of [`log_softmax`].
+    /// The gradient of a loss through log_softmax: g_i − exp(log_y_i)·Σ g_j, `log_y` being the result of
+    /// [`log_softmax`].
     ///
     /// Shapes: all slices have the layout's elements.
     ///
@@ -3390,23 +3582,55 @@ operations! {
     /// At most 4 ULP of |g_i| + y_i·Σ|g_j|; the same bits on every backend and for every layout.
     ///
     /// # Special values
-    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
-    /// Zeros are +0.
+    /// A log-probability of −∞ is a probability of 0, and the formula holds: g_i there. NaN in a row, or ±∞ in
+    /// `upstream`, makes its gradient NaN, but 0 where the derivative is exactly 0. Zeros are +0.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice does not fit the layout.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, log_softmax, log_softmax_vjp};
+    /// let layout = Layout::rows(1, 2)?;
+    /// let (mut log_y, mut grad) = ([0.0_f64; 2], [0.0; 2]);
+    /// log_softmax(&[5.0, 5.0], layout, &mut log_y)?;
+    /// log_softmax_vjp(&log_y, &[-1.0, 0.0], layout, &mut grad)?;
+    /// assert_eq!(grad, [-0.5, 0.5]); // of cross-entropy: p − 1 at the class, p elsewhere
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
     pub fn log_softmax_vjp<T>(self, log_y: &[T], upstream: &[T], layout: Layout, grad: &mut [T]) {
         self.log_softmax_vjp_with(log_y, upstream, layout, &SoftmaxOptions::new(), grad)
     }
 
-    /// [`log_softmax_vjp`] with the options of [`log_softmax_with`]: elements that take no part get 0, and so do rows that
-    /// [`EmptyRows`] decided.
+    /// [`log_softmax_vjp`] with the options of [`log_softmax_with`]: (g_i − exp(log_y_i)·Σ g_j)/T over the
+    /// elements that take part.
+    ///
+    /// Shapes: all slices have the layout's elements, and so has a mask; lengths are one a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of (|g_i| + y_i·Σ|g_j|)/T; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// Those of [`log_softmax_vjp`] among the elements that take part; the others get 0, and so do rows that
+    /// [`EmptyRows`] filled with a constant (but see [`EmptyRows::Uniform`]).
     ///
     /// # Errors
     /// Those of [`log_softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, log_softmax_vjp_with, log_softmax_with};
+    /// let (layout, options) = (Layout::rows(1, 3)?, SoftmaxOptions::new().mask(&[true, false, true]));
+    /// let (mut log_y, mut grad) = ([0.0_f32; 3], [1.0; 3]);
+    /// log_softmax_with(&[5.0, 9.0, 5.0], layout, &options, &mut log_y)?;
+    /// log_softmax_vjp_with(&log_y, &[-1.0, 4.0, 0.0], layout, &options, &mut grad)?;
+    /// assert_eq!(grad, [-0.5, 0.0, 0.5]); // nothing goes in or out where the mask is false
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`log_softmax_vjp`].
     pub fn log_softmax_vjp_with<T>(self, log_y: &[T], upstream: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, grad: &mut [T]) {
         check_pair(layout, ["log_y", "upstream", "grad"], [log_y, upstream], grad)?;
         options.check(layout)?;
@@ -3416,7 +3640,8 @@ operations! {
         Ok(())
     }
 
-    /// The derivative of log_softmax along a tangent: v_i − Σ exp(log_y_j)·v_j, `log_y` being the result of [`log_softmax`].
+    /// The derivative of log_softmax along a tangent: v_i − Σ exp(log_y_j)·v_j, `log_y` being the result of
+    /// [`log_softmax`].
     ///
     /// Shapes: all slices have the layout's elements.
     ///
@@ -3424,23 +3649,55 @@ operations! {
     /// At most 4 ULP of |v_i| + Σ y_j·|v_j|; the same bits on every backend and for every layout.
     ///
     /// # Special values
-    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
-    /// Zeros are +0.
+    /// A log-probability of −∞ is a probability of 0, and the formula holds. NaN in a row, or ±∞ in `tangent`,
+    /// makes its derivative NaN, but 0 where that is exactly 0. Zeros are +0.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice does not fit the layout.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, log_softmax, log_softmax_jvp};
+    /// let layout = Layout::rows(1, 3)?;
+    /// let (mut log_y, mut slope) = ([0.0_f64; 3], [1.0; 3]);
+    /// log_softmax(&[1.0, 2.0, 4.0], layout, &mut log_y)?;
+    /// log_softmax_jvp(&log_y, &[3.0; 3], layout, &mut slope)?;
+    /// assert!(slope.iter().all(|s| s.abs() < 1e-14)); // what is added to all logits changes nothing
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The derivative of the formula; sums as in `src/math/dot.rs`, after Ogita, Rump and Oishi (2005).
     pub fn log_softmax_jvp<T>(self, log_y: &[T], tangent: &[T], layout: Layout, out: &mut [T]) {
         self.log_softmax_jvp_with(log_y, tangent, layout, &SoftmaxOptions::new(), out)
     }
 
-    /// [`log_softmax_jvp`] with the options of [`log_softmax_with`]: elements that take no part get 0, and so do rows that
-    /// [`EmptyRows`] decided.
+    /// [`log_softmax_jvp`] with the options of [`log_softmax_with`]: (v_i − Σ exp(log_y_j)·v_j)/T over the
+    /// elements that take part.
+    ///
+    /// Shapes: all slices have the layout's elements, and so has a mask; lengths are one a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of (|v_i| + Σ y_j·|v_j|)/T; the same bits on every backend and for every layout.
+    ///
+    /// # Special values
+    /// Those of [`log_softmax_jvp`] among the elements that take part; the others get 0, and so do rows that
+    /// [`EmptyRows`] filled with a constant (but see [`EmptyRows::Uniform`]).
     ///
     /// # Errors
     /// Those of [`log_softmax_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, log_softmax_jvp_with, log_softmax_with};
+    /// let (layout, options) = (Layout::rows(1, 3)?, SoftmaxOptions::new().temperature(0.5).lengths(&[2]));
+    /// let (mut log_y, mut slope) = ([0.0_f64; 3], [1.0; 3]);
+    /// log_softmax_with(&[5.0, 5.0, 7.0], layout, &options, &mut log_y)?;
+    /// log_softmax_jvp_with(&log_y, &[1.0, 0.0, 8.0], layout, &options, &mut slope)?;
+    /// assert_eq!(slope, [1.0, -1.0, 0.0]); // 1/T of ±½, and 0 for padding
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`log_softmax_jvp`].
     pub fn log_softmax_jvp_with<T>(self, log_y: &[T], tangent: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
         check_pair(layout, ["log_y", "tangent", "out"], [log_y, tangent], out)?;
         options.check(layout)?;
@@ -3450,30 +3707,62 @@ operations! {
         Ok(())
     }
 
-    /// The gradient of a loss through logsumexp: exp(x_i − L)·g of the row, from the input `x`: exp of a rounded x − L would be tens of ULP off.
+    /// The gradient of a loss through logsumexp: exp(x_i − L)·g of the row, from the input `x`: exp of a rounded x
+    /// − L would be tens of ULP off.
     ///
-    /// Shapes: `x` has the layout's elements, `upstream` and `grad` one element a row and the elements.
+    /// Shapes: `x` and `grad` have the layout's elements, `upstream` one element a row.
     ///
     /// # Accuracy
-    /// At most 4 ULP of y_i·|g|; the same bits on every backend and for every layout.
+    /// At most 4 ULP of y_i·|g|, y the softmax of x; the same bits on every backend and for every layout.
     ///
     /// # Special values
-    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
-    /// Zeros are +0. A row of only −∞ has the gradient 0.
+    /// NaN or +∞ in a row of `x` makes its gradient NaN. Else −∞ gives 0, also in a row of nothing else, and an
+    /// upstream gradient that is not finite NaN elsewhere. Zeros are +0.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice does not fit the layout.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, logsumexp_vjp};
+    /// let mut grad = [0.0_f32; 3];
+    /// logsumexp_vjp(&[900.0, 900.0, f32::NEG_INFINITY], &[2.0], Layout::rows(1, 3)?, &mut grad)?;
+    /// assert_eq!(grad, [1.0, 1.0, 0.0]); // g times the softmax
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The derivative of the formula, on the exponentials of [`logsumexp`].
     pub fn logsumexp_vjp<T>(self, x: &[T], upstream: &[T], layout: Layout, grad: &mut [T]) {
         self.logsumexp_vjp_with(x, upstream, layout, &SoftmaxOptions::new(), grad)
     }
 
-    /// [`logsumexp_vjp`] with the options of [`logsumexp_with`].
+    /// [`logsumexp_vjp`] with the options of [`logsumexp_with`]: exp(x_i/T − L)·g/T where the element takes
+    /// part, else 0.
+    ///
+    /// Shapes: `x` and `grad` have the layout's elements, `upstream` one element a row; a mask has
+    /// the layout's elements, lengths are one a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of y_i·|g|/T, y the [`softmax_with`] of x; the same bits on every backend and for every
+    /// layout.
+    ///
+    /// # Special values
+    /// Those of [`logsumexp_vjp`] among the elements that take part.
     ///
     /// # Errors
     /// Those of [`logsumexp_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, logsumexp_vjp_with};
+    /// let mut grad = [1.0_f64; 4];
+    /// let options = SoftmaxOptions::new().lengths(&[2, 1]);
+    /// logsumexp_vjp_with(&[5.0, 5.0, 3.0, 9.0], &[2.0, 7.0], Layout::rows(2, 2)?, &options, &mut grad)?;
+    /// assert_eq!(grad, [1.0, 1.0, 7.0, 0.0]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`logsumexp_vjp`].
     pub fn logsumexp_vjp_with<T>(self, x: &[T], upstream: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, grad: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("upstream", layout.row_count(), upstream.len())?;
@@ -3492,30 +3781,62 @@ operations! {
         Ok(())
     }
 
-    /// The derivative of logsumexp along a tangent: Σ exp(x_j − L)·v_j, from the input `x`: exp of a rounded x − L would be tens of ULP off.
+    /// The derivative of logsumexp along a tangent: Σ exp(x_j − L)·v_j, from the input `x`: exp of a rounded x − L
+    /// would be tens of ULP off.
     ///
-    /// Shapes: `x` has the layout's elements, `tangent` and `out` the elements and one element a row.
+    /// Shapes: `x` and `tangent` have the layout's elements, `out` one element a row.
     ///
     /// # Accuracy
-    /// At most 4 ULP of Σ y_j·|v_j|; the same bits on every backend and for every layout.
+    /// At most 4 ULP of Σ y_j·|v_j|, y the softmax of x; the same bits on every backend and for every layout.
     ///
     /// # Special values
-    /// A row with NaN or ±∞ in what it is given has a NaN gradient, but 0 where the derivative is exactly 0.
-    /// Zeros are +0. A row of only −∞ has the gradient 0.
+    /// NaN or +∞ in a row of `x`, and NaN or ±∞ in its tangent, makes the derivative NaN. −∞ has no weight; a row
+    /// of nothing else gives 0, whatever the tangent. Zeros are +0.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice does not fit the layout.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, logsumexp_jvp};
+    /// let mut slope = [0.0_f64];
+    /// logsumexp_jvp(&[900.0, 900.0], &[1.0, 3.0], Layout::rows(1, 2)?, &mut slope)?;
+    /// assert_eq!(slope, [2.0]); // the mean of the tangent, weighted by the softmax
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The derivative of the formula, on the exponentials of [`logsumexp`].
     pub fn logsumexp_jvp<T>(self, x: &[T], tangent: &[T], layout: Layout, out: &mut [T]) {
         self.logsumexp_jvp_with(x, tangent, layout, &SoftmaxOptions::new(), out)
     }
 
-    /// [`logsumexp_jvp`] with the options of [`logsumexp_with`].
+    /// [`logsumexp_jvp`] with the options of [`logsumexp_with`]: Σ exp(x_j/T − L)·v_j/T over the elements that
+    /// take part.
+    ///
+    /// Shapes: `x` and `tangent` have the layout's elements, `out` one element a row; a mask has the
+    /// layout's elements, lengths are one a row.
+    ///
+    /// # Accuracy
+    /// At most 4 ULP of Σ y_j·|v_j|/T, y the [`softmax_with`] of x; the same bits on every backend and for every
+    /// layout.
+    ///
+    /// # Special values
+    /// Those of [`logsumexp_jvp`] among the elements that take part.
     ///
     /// # Errors
     /// Those of [`logsumexp_with`].
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, SoftmaxOptions, logsumexp_jvp_with};
+    /// let mut slope = [0.0_f32];
+    /// let options = SoftmaxOptions::new().mask(&[true, false, true]);
+    /// logsumexp_jvp_with(&[5.0, 9.0, 5.0], &[1.0, f32::NAN, 3.0], Layout::rows(1, 3)?, &options, &mut slope)?;
+    /// assert_eq!(slope, [2.0]);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`logsumexp_jvp`].
     pub fn logsumexp_jvp_with<T>(self, x: &[T], tangent: &[T], layout: Layout, options: &SoftmaxOptions<'_, T>, out: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("tangent", layout.elements(), tangent.len())?;
