@@ -153,6 +153,19 @@ operations! {
     ///
     /// # Errors
     /// Those of [`binary_cross_entropy_with_logits`](crate::binary_cross_entropy_with_logits).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, binary_cross_entropy_with_logits_with_grad};
+    /// let (x, target, layout) = ([0.0_f32, 0.0], [1.0, 0.0], Layout::rows(1, 2)?);
+    /// let (mut losses, mut grad) = ([0.0; 2], [0.0; 2]);
+    /// let w = Some(&[3.0, 1.0][..]);
+    /// binary_cross_entropy_with_logits_with_grad(&x, &target, w, &[1.0; 2], layout, &mut losses, &mut grad)?;
+    /// assert_eq!(grad, [-1.5, 0.5]); // σ(x) − y, w times that where y is 1
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative; the algorithm is described at the top of `src/losses/binary.rs`.
     pub fn binary_cross_entropy_with_logits_with_grad<T>(self, x: &[T], target: &[T], pos_weight: Option<&[T]>, upstream: &[T], layout: Layout, losses: &mut [T], grad: &mut [T]) {
         check(layout, [x, target], pos_weight, losses)?;
         check_len("upstream", layout.elements(), upstream.len())?;

@@ -27,6 +27,15 @@ const SLOT: usize = 16;
 /// How many `f64` the workspace of [`info_nce`](crate::info_nce) and [`nt_xent`](crate::nt_xent) has, for features
 /// of this layout.
 ///
+/// It grows with the square of the number of rows.
+///
+/// ```
+/// use lossprep::{Layout, contrastive_workspace};
+/// // 10.5 MB for a batch of 1024 rows of 128 features.
+/// assert_eq!(8 * contrastive_workspace::<f32>(Layout::rows(1024, 128)?)?, 10_519_552);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Overflow`] if the number does not fit in a `usize`.
 pub fn contrastive_workspace<T: Element>(layout: Layout) -> Result<usize, Error> {
@@ -430,6 +439,22 @@ operations! {
     ///
     /// # Errors
     /// Those of [`info_nce`](crate::info_nce).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, NormGuard, contrastive_workspace, info_nce_with_grad};
+    /// let (layout, guard) = (Layout::rows(2, 2)?, Some(NormGuard::default()));
+    /// let (queries, keys) = ([2.0_f64, 1.0, 0.0, 3.0], [1.0, 0.0, 1.0, 1.0]);
+    /// let (mut losses, mut dq, mut dk) = ([0.0; 2], [0.0; 4], [0.0; 4]);
+    /// let mut workspace = vec![0.0; contrastive_workspace::<f64>(layout)?];
+    /// let grads = [&mut dq[..], &mut dk[..]];
+    /// info_nce_with_grad(&queries, &keys, 0.5, guard, &[0.5; 2], layout, &mut losses, grads, &mut workspace)?;
+    /// // The length of a row does not count: its gradient is orthogonal to it.
+    /// assert!(dq[0] < -0.01 && (queries[0] * dq[0] + queries[1] * dq[1]).abs() < 1e-16);
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/contrastive.rs`.
     pub fn info_nce_with_grad<T>(self, queries: &[T], keys: &[T], temperature: T, guard: Option<NormGuard<T>>, upstream: &[T], layout: Layout, losses: &mut [T], grads: [&mut [T]; 2], workspace: &mut [f64]) {
         check(layout, &[("queries", queries.len()), ("keys", keys.len()), ("grads[0]", grads[0].len()), ("grads[1]", grads[1].len())], temperature, guard, losses, workspace)?;
         check_len("upstream", layout.row_count(), upstream.len())?;
@@ -485,6 +510,22 @@ operations! {
     ///
     /// # Errors
     /// Those of [`nt_xent`](crate::nt_xent).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, NormGuard, contrastive_workspace, nt_xent, nt_xent_with_grad};
+    /// let (layout, guard) = (Layout::rows(4, 2)?, Some(NormGuard::default()));
+    /// let mut views = [2.0_f64, 1.0, 0.0, 3.0, 1.0, 0.0, 1.0, 1.0];
+    /// let (mut losses, mut lower, mut grad) = ([0.0; 4], [0.0; 4], [0.0; 8]);
+    /// let mut workspace = vec![0.0; contrastive_workspace::<f64>(layout)?];
+    /// nt_xent_with_grad(&views, 0.5, guard, &[0.25; 4], layout, &mut losses, &mut grad, &mut workspace)?;
+    /// views.iter_mut().zip(&grad).for_each(|(x, g)| *x -= 0.1 * g);
+    /// nt_xent(&views, 0.5, guard, layout, &mut lower, &mut workspace)?;
+    /// assert!(lower.iter().sum::<f64>() < losses.iter().sum()); // the step was downhill
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/contrastive.rs`.
     pub fn nt_xent_with_grad<T>(self, features: &[T], temperature: T, guard: Option<NormGuard<T>>, upstream: &[T], layout: Layout, losses: &mut [T], grad: &mut [T], workspace: &mut [f64]) {
         check(layout, &[("features", features.len()), ("grad", grad.len())], temperature, guard, losses, workspace)?;
         check_halves(layout)?;

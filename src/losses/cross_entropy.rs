@@ -942,8 +942,28 @@ operations! {
     /// [`cross_entropy_with_grad`](crate::cross_entropy_with_grad) that overwrites the logits by the gradient, with the
     /// same bits: no buffer of their size is needed.
     ///
+    /// Shapes: `data` has the layout's elements, `upstream` and `losses` one element a row.
+    ///
+    /// # Accuracy
+    /// That of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad).
+    ///
+    /// # Special values
+    /// Those of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad).
+    ///
     /// # Errors
     /// Those of [`cross_entropy`](crate::cross_entropy).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{CrossEntropyOptions, Layout, Target, cross_entropy_with_grad_in_place};
+    /// let (mut data, mut losses) = ([7.0_f32; 4], [0.0]);
+    /// let (target, options) = (Target::Classes(&[0]), CrossEntropyOptions::new());
+    /// cross_entropy_with_grad_in_place(&mut data, target, &[1.0], Layout::rows(1, 4)?, &options, &mut losses)?;
+    /// assert_eq!(data, [-0.75, 0.25, 0.25, 0.25]); // p − 1 at the class, p elsewhere
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// That of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad).
     pub fn cross_entropy_with_grad_in_place<T>(self, data: &mut [T], target: Target<'_, T>, upstream: &[T], layout: Layout, options: &CrossEntropyOptions<'_, T>, losses: &mut [T]) {
         check_len("data", layout.elements(), data.len())?;
         check_gradient(layout, upstream, losses)?;
@@ -994,8 +1014,24 @@ operations! {
     /// The gradient: at most 4 ULP of |g|·F·(p_i + [i = t]), or, at a single maximum, of |g|·F·(1 − p_i), or p_t for
     /// it where another class is the target.
     ///
+    /// # Special values
+    /// Those of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad).
+    ///
     /// # Errors
     /// Those of [`focal_loss`](crate::focal_loss).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{ClassOptions, Layout, focal_loss_with_grad};
+    /// let (x, layout, options) = ([4.0_f64, 0.0], Layout::rows(1, 2)?, ClassOptions::new());
+    /// let (mut losses, mut grad, mut plain) = ([0.0], [0.0; 2], [0.0; 2]);
+    /// focal_loss_with_grad(&x, &[0], 2.0, &[1.0], layout, &options, &mut losses, &mut grad)?;
+    /// focal_loss_with_grad(&x, &[0], 0.0, &[1.0], layout, &options, &mut losses, &mut plain)?;
+    /// assert!(grad[0] < 0.0 && grad[0] > 0.002 * plain[0]); // a row that is right already counts for little
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative; the algorithm is described at the top of `src/losses/cross_entropy.rs`.
     pub fn focal_loss_with_grad<T>(self, x: &[T], classes: &[usize], gamma: T, upstream: &[T], layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T], grad: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("grad", layout.elements(), grad.len())?;
@@ -1048,8 +1084,23 @@ operations! {
     /// # Accuracy
     /// The gradient is that of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad).
     ///
+    /// # Special values
+    /// Those of [`cross_entropy_with_grad`](crate::cross_entropy_with_grad). A NaN in the target gives NaN.
+    ///
     /// # Errors
     /// Those of [`kl_div`](crate::kl_div).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, kl_div_with_grad};
+    /// let (mut losses, mut grad) = ([0.0_f32], [0.0; 2]);
+    /// let (student, teacher) = ([5.0, 5.0], [0.75, 0.25]);
+    /// kl_div_with_grad(&student, &teacher, 2.0, &[4.0], Layout::rows(1, 2)?, &mut losses, &mut grad)?;
+    /// assert_eq!(grad, [-0.5, 0.5]); // (p − q)/T, for an upstream gradient of T²
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative; the algorithm is described at the top of `src/losses/cross_entropy.rs`.
     pub fn kl_div_with_grad<T>(self, x: &[T], target: &[T], temperature: T, upstream: &[T], layout: Layout, losses: &mut [T], grad: &mut [T]) {
         check_len("x", layout.elements(), x.len())?;
         check_len("grad", layout.elements(), grad.len())?;
@@ -1102,8 +1153,25 @@ operations! {
     /// # Accuracy
     /// ½ ULP.
     ///
+    /// # Special values
+    /// Those of [`nll`](crate::nll). The gradient does not depend on the log-probabilities, also where they are
+    /// NaN; a class of weight 0, and the ignored one, has the gradient 0. Else an upstream gradient that is not
+    /// finite gives NaN there.
+    ///
     /// # Errors
     /// Those of [`nll`](crate::nll).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{ClassOptions, Layout, nll_with_grad};
+    /// let (log_p, options) = ([-0.25_f32, -1.5, -0.75, -0.5], ClassOptions::new().weights(&[1.0, 3.0]));
+    /// let (mut losses, mut grad) = ([0.0; 2], [0.0; 4]);
+    /// nll_with_grad(&log_p, &[0, 1], &[0.5; 2], Layout::rows(2, 2)?, &options, &mut losses, &mut grad)?;
+    /// assert_eq!((losses, grad), ([0.25, 1.5], [-0.5, 0.0, 0.0, -1.5]));
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The definition.
     pub fn nll_with_grad<T>(self, log_p: &[T], classes: &[usize], upstream: &[T], layout: Layout, options: &ClassOptions<'_, T>, losses: &mut [T], grad: &mut [T]) {
         check_len("log_p", layout.elements(), log_p.len())?;
         check_len("grad", layout.elements(), grad.len())?;

@@ -260,6 +260,21 @@ operations! {
     ///
     /// # Errors
     /// Those of [`triplet_margin`](crate::triplet_margin).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, NormGuard, triplet_margin_with_grad};
+    /// let (layout, guard) = (Layout::rows(2, 2)?, Some(NormGuard::default()));
+    /// let (anchor, positive, negative) = ([1.0_f32, 0.0, 1.0, 0.0], [0.0, 1.0, 4.0, 3.0], [1.0, -1.0, -1.0, 0.0]);
+    /// let (mut losses, mut a, mut p, mut n) = ([0.0; 2], [0.0; 4], [0.0; 4], [0.0; 4]);
+    /// let grads = [&mut a[..], &mut p[..], &mut n[..]];
+    /// triplet_margin_with_grad(&anchor, &positive, &negative, 0.5, guard, &[1.0; 2], layout, &mut losses, grads)?;
+    /// assert!(losses[0] > 1.0 && a[1] < 0.0 && p[0] < 0.0); // anchor and positive approach
+    /// assert_eq!((losses[1], &a[2..]), (0.0, &[0.0; 2][..])); // the negative is far enough: nothing to learn
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/metric.rs`.
     pub fn triplet_margin_with_grad<T>(self, anchor: &[T], positive: &[T], negative: &[T], margin: T, guard: Option<NormGuard<T>>, upstream: &[T], layout: Layout, losses: &mut [T], grads: [&mut [T]; 3]) {
         check(layout, &[("anchor", anchor.len()), ("positive", positive.len()), ("negative", negative.len()), ("grads[0]", grads[0].len()), ("grads[1]", grads[1].len()), ("grads[2]", grads[2].len())], margin, guard, losses)?;
         check_len("upstream", layout.row_count(), upstream.len())?;
@@ -318,6 +333,19 @@ operations! {
     ///
     /// # Errors
     /// Those of [`cosine_embedding`](crate::cosine_embedding).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Layout, NormGuard, cosine_embedding_with_grad};
+    /// let (layout, guard) = (Layout::rows(1, 2)?, Some(NormGuard::default()));
+    /// let (mut losses, mut dx, mut dy) = ([0.0_f64], [0.0; 2], [0.0; 2]);
+    /// let (x, y, grads) = ([2.0, 0.0], [0.0, 1.0], [&mut dx[..], &mut dy[..]]);
+    /// cosine_embedding_with_grad(&x, &y, &[true], 0.0, guard, &[1.0], layout, &mut losses, grads)?;
+    /// assert_eq!((losses, dx, dy), ([1.0], [0.0, -0.5], [-1.0, 0.0])); // each towards the other
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/metric.rs`.
     pub fn cosine_embedding_with_grad<T>(self, first: &[T], second: &[T], similar: &[bool], margin: T, guard: Option<NormGuard<T>>, upstream: &[T], layout: Layout, losses: &mut [T], grads: [&mut [T]; 2]) {
         check(layout, &[("first", first.len()), ("second", second.len()), ("grads[0]", grads[0].len()), ("grads[1]", grads[1].len())], margin, guard, losses)?;
         check_len("similar", layout.row_count(), similar.len())?;

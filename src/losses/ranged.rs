@@ -154,6 +154,8 @@ operations! {
 
     /// [`scaled_sigmoid_mse`](crate::scaled_sigmoid_mse) and its gradient in x, 2(y − t)·(hi − lo)·σ(x)·σ(−x)·g.
     ///
+    /// Shapes: all slices have the same length.
+    ///
     /// # Accuracy
     /// The gradient: at most 4 ULP of itself, and of what y − t cancels.
     ///
@@ -163,6 +165,19 @@ operations! {
     ///
     /// # Errors
     /// [`Error::Length`] if the slices differ in length.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Range, scaled_sigmoid_mse_with_grad};
+    /// let (x, target, range) = ([0.0_f32, 40.0], [2.0, 9.0], Range::new(0.0, 10.0)?);
+    /// let (mut losses, mut grad) = ([0.0; 2], [0.0; 2]);
+    /// scaled_sigmoid_mse_with_grad(&x, &target, &[1.0; 2], range, &mut losses, &mut grad)?;
+    /// assert_eq!((losses, grad[0]), ([9.0, 1.0], 15.0));
+    /// assert!(grad[1] > 0.0); // y is 10 to the last bit, and the gradient still there
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/ranged.rs`.
     pub fn scaled_sigmoid_mse_with_grad<T>(self, x: &[T], target: &[T], upstream: &[T], range: Range<T>, losses: &mut [T], grad: &mut [T]) {
         check(Kind::Squared, x, target, losses)?;
         check_gradient(x, upstream, grad)?;
@@ -183,6 +198,14 @@ operations! {
     /// # Errors
     /// [`Error::Length`] if the slices differ in length.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Range, scaled_sigmoid_l1};
+    /// let mut losses = [0.0_f32; 2];
+    /// scaled_sigmoid_l1(&[0.0, 40.0], &[2.0, 10.0], Range::new(0.0, 10.0)?, &mut losses)?;
+    /// assert_eq!(losses, [3.0, 4.2483543e-17]); // 10·σ(−40)
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// The definition; the algorithm is described at the top of `src/losses/ranged.rs`.
     pub fn scaled_sigmoid_l1<T>(self, x: &[T], target: &[T], range: Range<T>, losses: &mut [T]) {
@@ -194,6 +217,8 @@ operations! {
     /// [`scaled_sigmoid_l1`](crate::scaled_sigmoid_l1) and its gradient in x, sign(y − t)·(hi − lo)·σ(x)·σ(−x)·g; 0
     /// where y = t.
     ///
+    /// Shapes: all slices have the same length.
+    ///
     /// # Accuracy
     /// The gradient: at most 4 ULP, where the sign of y − t is right.
     ///
@@ -202,6 +227,18 @@ operations! {
     ///
     /// # Errors
     /// [`Error::Length`] if the slices differ in length.
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Range, scaled_sigmoid_l1_with_grad};
+    /// let (x, target, range) = ([0.0_f32; 3], [2.0, 5.0, 8.0], Range::new(0.0, 10.0)?);
+    /// let (mut losses, mut grad) = ([0.0; 3], [1.0; 3]);
+    /// scaled_sigmoid_l1_with_grad(&x, &target, &[1.0; 3], range, &mut losses, &mut grad)?;
+    /// assert_eq!((losses, grad), ([3.0, 0.0, 3.0], [2.5, 0.0, -2.5]));
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/ranged.rs`.
     pub fn scaled_sigmoid_l1_with_grad<T>(self, x: &[T], target: &[T], upstream: &[T], range: Range<T>, losses: &mut [T], grad: &mut [T]) {
         check(Kind::Absolute, x, target, losses)?;
         check_gradient(x, upstream, grad)?;
@@ -222,6 +259,14 @@ operations! {
     /// # Errors
     /// [`Error::Length`] if the slices differ in length, [`Error::Parameter`] for a δ that is not positive and finite.
     ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Range, scaled_sigmoid_huber};
+    /// let mut losses = [0.0_f32; 2];
+    /// scaled_sigmoid_huber(&[0.0, 0.0], &[4.5, 2.0], 1.0, Range::new(0.0, 10.0)?, &mut losses)?;
+    /// assert_eq!(losses, [0.125, 2.5]); // a parabola up to δ, a straight line beyond
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     /// # Source
     /// P. J. Huber, *Robust Estimation of a Location Parameter* (1964).
     pub fn scaled_sigmoid_huber<T>(self, x: &[T], target: &[T], delta: T, range: Range<T>, losses: &mut [T]) {
@@ -234,6 +279,8 @@ operations! {
     /// [`scaled_sigmoid_huber`](crate::scaled_sigmoid_huber) and its gradient in x: y − t, at most δ in size, times
     /// (hi − lo)·σ(x)·σ(−x)·g.
     ///
+    /// Shapes: all slices have the same length.
+    ///
     /// # Accuracy
     /// The gradient: at most 4 ULP of itself, and of what y − t cancels.
     ///
@@ -242,6 +289,18 @@ operations! {
     ///
     /// # Errors
     /// Those of [`scaled_sigmoid_huber`](crate::scaled_sigmoid_huber).
+    ///
+    /// # Example
+    /// ```
+    /// use lossprep::{Range, scaled_sigmoid_huber_with_grad};
+    /// let (x, target, range) = ([0.0_f32; 3], [4.5, 2.0, -900.0], Range::new(0.0, 10.0)?);
+    /// let (mut losses, mut grad) = ([0.0; 3], [0.0; 3]);
+    /// scaled_sigmoid_huber_with_grad(&x, &target, 1.0, &[1.0; 3], range, &mut losses, &mut grad)?;
+    /// assert_eq!(grad, [1.25, 2.5, 2.5]); // an outlier pulls no harder
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    /// # Source
+    /// The derivative of the formula; the algorithm is described at the top of `src/losses/ranged.rs`.
     pub fn scaled_sigmoid_huber_with_grad<T>(self, x: &[T], target: &[T], delta: T, upstream: &[T], range: Range<T>, losses: &mut [T], grad: &mut [T]) {
         let kind = Kind::Huber(delta);
         check(kind, x, target, losses)?;
