@@ -204,6 +204,19 @@ fn share(count: usize, of: usize) -> f64 {
 
 /// Looks at logits of this shape, with the classes along `axis` (−1 is the last), and at one target a row.
 ///
+/// NaN and +∞ are said alone; −∞ may be a mask. Else: rows that are probabilities or log-probabilities already;
+/// targets that fit another axis, or none; rows that are at the end of their range, and wrong ones with next to no
+/// gradient.
+///
+/// ```
+/// use lossprep::diagnose::{Finding, logits};
+/// // Four pixels of three classes, with the classes first: axis 0, not the last one.
+/// let x = [2.0_f32, 1.0, 0.1, -1.0, 3.0, 0.2, 0.5, 0.4, -2.0, 1.5, 0.3, 0.8];
+/// assert_eq!(logits(&x, &[3, 4], -1, Some(&[0, 1, 2, 0]))?, [Finding::Axis { fits: 0, len: 3 }]);
+/// assert!(logits(&x, &[3, 4], 0, Some(&[0, 1, 2, 0]))?.is_empty());
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Axis`], [`Error::Overflow`], or [`Error::Length`] if `x` does not have that shape.
 pub fn logits<T: Element>(
@@ -280,6 +293,17 @@ pub fn logits<T: Element>(
 
 /// Looks at features that are to be normalised.
 ///
+/// NaN and infinities are said alone; else rows no longer than the guard's ε, or √ε under `AddSquared`.
+///
+/// ```
+/// use lossprep::diagnose::{Finding, features};
+/// use lossprep::{Layout, NormGuard};
+/// let x = [3.0_f32, 4.0, 0.0, 0.0, 1.0, -2.0];
+/// let findings = features(&x, Layout::rows(3, 2)?, NormGuard::default())?;
+/// assert_eq!(findings, [Finding::ZeroNorm { rows: 1, first: 1 }]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Length`] if `x` does not fit the layout, [`Error::Parameter`] for an ε out of its domain.
 pub fn features<T: Element>(x: &[T], layout: Layout, guard: NormGuard<T>) -> Result<Vec<Finding>, Error> {
@@ -300,6 +324,15 @@ pub fn features<T: Element>(x: &[T], layout: Layout, guard: NormGuard<T>) -> Res
 }
 
 /// Looks at features that are taken for unit vectors.
+///
+/// NaN and infinities are said alone; else rows whose norm is not 1 to 10⁻³.
+///
+/// ```
+/// use lossprep::{Layout, diagnose::{Finding, unit_vectors}};
+/// let findings = unit_vectors(&[0.6_f32, 0.8, 3.0, 4.0], Layout::rows(2, 2)?)?;
+/// assert_eq!(findings, [Finding::NotUnit { rows: 1, first: 1 }]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Length`] if `x` does not fit the layout.
@@ -327,6 +360,16 @@ fn norm<T: Element>(x: &[T], layout: Layout, r: usize) -> f64 {
 }
 
 /// Looks at the raw output of a regression network, before the scaled sigmoid, and at its targets.
+///
+/// NaN and infinities in the output; targets outside of the range, or NaN; outputs at the end of their range, and
+/// wrong ones with next to no gradient: wrong is by more than a tenth of the range.
+///
+/// ```
+/// use lossprep::{Range, diagnose::{Finding, ranged}};
+/// let findings = ranged(&[0.3_f32, -1.2, 0.8], &[20.0, 0.0, 110.0], Range::new(0.0, 100.0)?)?;
+/// assert_eq!(findings, [Finding::OutsideRange { count: 1, first: 2 }]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Length`] for another number of targets than of outputs.
@@ -360,6 +403,16 @@ pub fn ranged<T: Element>(raw: &[T], targets: &[T], range: Range<T>) -> Result<V
 }
 
 /// Looks at logits of independent yes/no classes, before any sigmoid.
+///
+/// NaN and infinities in the logits; targets outside of [0, 1], or NaN; eight logits and more that all lie in
+/// [0, 1]; wrong ones with next to no gradient.
+///
+/// ```
+/// use lossprep::diagnose::{Finding, binary_logits};
+/// let (p, targets) = ([0.9_f32, 0.2, 0.6, 0.1, 0.8, 0.3, 0.7, 0.4], [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+/// assert_eq!(binary_logits(&p, &targets)?, [Finding::AlreadyProbabilities { rows: 8, of: 8 }]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Length`] for another number of targets than of logits.

@@ -194,6 +194,10 @@ impl Setting {
 /// )
 /// .assert();
 /// ```
+///
+/// # Source
+/// C. J. F. Ridders, *Accurate computation of F′(x) and F′(x)F″(x)* (1982), for the extrapolation; what decides is
+/// described in [the module](self).
 pub fn check_vjp<T: Number>(
     options: &Options<'_>,
     inputs: &[&[T]],
@@ -298,6 +302,9 @@ pub fn check_jvp_twin(
 /// );
 /// report.assert();
 /// ```
+///
+/// # Source
+/// The definition of the adjoint.
 pub fn check_adjoint<T: Number>(
     options: &Options<'_>,
     inputs: &[&[T]],
@@ -438,6 +445,9 @@ pub fn check_second_order_twin(
 /// report.assert();
 /// assert_eq!(report.precision, "f32 through dual numbers in f64");
 /// ```
+///
+/// # Source
+/// R. E. Wengert, *A simple automatic derivative evaluation program* (1964), for forward differentiation.
 pub fn check_vjp_dual<A: Number>(
     options: &Options<'_>,
     inputs: &[&[A]],
@@ -465,6 +475,9 @@ pub fn check_vjp_dual<A: Number>(
 /// )
 /// .assert();
 /// ```
+///
+/// # Source
+/// W. Squire, G. Trapp, *Using Complex Variables to Estimate Derivatives of Real Functions* (1998).
 pub fn check_vjp_complex_step<A: Number>(
     options: &Options<'_>,
     inputs: &[&[A]],

@@ -374,7 +374,9 @@ macro_rules! parallel {
             )*
         }
         $(
-            #[doc = concat!("[`", stringify!($name), "`](crate::", stringify!($name), ") on the rayon pool in which it is called: the same arguments and bits. See [the module](crate::parallel).")]
+            #[doc = concat!("[`", stringify!($name), "`](crate::", stringify!($name), ") on the rayon pool in which it is called: the same arguments and bits.")]
+            ///
+            #[doc = concat!("Formula, shapes, accuracy, special values and source are those of [`", stringify!($name), "`](crate::", stringify!($name), "); [the module](crate::parallel) has an example.")]
             ///
             /// # Errors
             #[doc = concat!("Those of [`", stringify!($name), "`](crate::", stringify!($name), ").")]

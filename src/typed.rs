@@ -68,6 +68,10 @@ use core::marker::PhantomData;
 /// How far a row may be from what its type says: 64 ε of the element type, 7.6e-6 for f32 and 1.4e-14 for f64.
 ///
 /// Probabilities sum to 1, log-probabilities have a logsumexp of 0, and unit vectors the norm 1, to this.
+///
+/// ```
+/// assert_eq!(lossprep::typed::tolerance::<f32>(), 64.0 * f32::EPSILON);
+/// ```
 pub fn tolerance<T: Element>() -> T {
     T::epsilon() * T::from(64).unwrap_or_else(T::one)
 }
@@ -298,6 +302,14 @@ impl<T: Element, V: AsRef<[T]>> Probabilities<T, V> {
 impl<T: Element, V: AsRef<[T]>> LogProbabilities<T, V> {
     /// Rows of numbers up to 0 whose exponentials sum to 1, to the [`tolerance`].
     ///
+    /// ```
+    /// use lossprep::{Layout, typed::LogProbabilities};
+    /// let half = -core::f64::consts::LN_2;
+    /// assert!(LogProbabilities::new([half, half], Layout::rows(1, 2)?).is_ok());
+    /// assert!(LogProbabilities::new([0.5, 0.5], Layout::rows(1, 2)?).is_err()); // the logarithm is missing
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Length`], [`Error::Row`] with the first row that is something else.
     pub fn new(values: V, layout: Layout) -> Result<Self, Error> {
@@ -333,6 +345,13 @@ fn exp(x: f64) -> f64 {
 impl<T: Element, V: AsRef<[T]>> UnitVectors<T, V> {
     /// Rows of norm 1, to the [`tolerance`].
     ///
+    /// ```
+    /// use lossprep::{Error, Layout, typed::UnitVectors};
+    /// let rows = UnitVectors::new([0.6_f32, 0.8, 3.0, 4.0], Layout::rows(2, 2)?);
+    /// assert!(matches!(rows, Err(Error::Row { row: 1, .. })));
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Length`], [`Error::Row`] with the first row that is longer or shorter.
     pub fn new(values: V, layout: Layout) -> Result<Self, Error> {
@@ -348,6 +367,14 @@ impl<T: Element, V: AsRef<[T]>> UnitVectors<T, V> {
 
 impl<T: Element, V: AsRef<[T]>> Ranged<T, V> {
     /// Numbers from lo to hi, both included.
+    ///
+    /// ```
+    /// use lossprep::{Layout, Range, typed::Ranged};
+    /// let (layout, range) = (Layout::rows(2, 1)?, Range::new(0.0_f32, 10.0)?);
+    /// assert!(Ranged::new([0.0, 10.0], layout, range).is_ok());
+    /// assert!(Ranged::new([0.0, 10.5], layout, range).is_err()); // no scaled sigmoid gets there
+    /// # Ok::<(), lossprep::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::Row`] with the first row that leaves the range.
@@ -379,6 +406,13 @@ fn check_same(a: Layout, b: Layout) -> Result<(), Error> {
 
 /// Probabilities of logits, into `out`, as [`crate::softmax`].
 ///
+/// ```
+/// use lossprep::{Layout, typed::{Logits, softmax}};
+/// let logits = Logits::new([2.0_f32, 2.0], Layout::rows(1, 2)?)?;
+/// assert_eq!(softmax(&logits, [0.0; 2])?.values(), [0.5, 0.5]); // the logits are still there
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Length`] if `out` does not fit.
 pub fn softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
@@ -403,7 +437,20 @@ pub fn log_softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
     Ok(LogProbabilities { values: out, layout: x.layout(), element: PhantomData })
 }
 
-/// Unit vectors of features, into `out`, as [`crate::l2_normalize`]. A row shorter than the guard's ε stays shorter.
+/// Unit vectors of features, into `out`, as [`crate::l2_normalize`].
+///
+/// A row shorter than the guard's ε stays shorter than 1, and so does every row under `Add` and `AddSquared`: by
+/// little where ε is small beside its norm, or its square. It is not checked.
+///
+/// ```
+/// use lossprep::{Layout, NormGuard, typed::{l2_normalize, triplet_margin}};
+/// let unit = |x: [f32; 2]| l2_normalize(&x, Layout::rows(1, 2)?, NormGuard::default(), [0.0; 2]);
+/// let (anchor, positive, negative) = (unit([3.0, 0.0])?, unit([0.0, 2.0])?, unit([5.0, 0.0])?);
+/// let mut losses = [0.0];
+/// triplet_margin(&anchor, &positive, &negative, 0.5, &mut losses)?;
+/// assert_eq!(losses, [core::f32::consts::SQRT_2 + 0.5]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`crate::l2_normalize`].
@@ -465,8 +512,19 @@ pub fn cross_entropy_with_grad<T: Element>(
 
 /// [`crate::cross_entropy`] of logits and a distribution for each row.
 ///
+/// ```
+/// use lossprep::typed::{Logits, Probabilities, soft_cross_entropy};
+/// use lossprep::{CrossEntropyOptions, Layout};
+/// let layout = Layout::rows(1, 2)?;
+/// let (x, target) = (Logits::new([3.0_f64, 3.0], layout)?, Probabilities::new([0.75, 0.25], layout)?);
+/// let mut losses = [0.0];
+/// soft_cross_entropy(&x, &target, &CrossEntropyOptions::new(), &mut losses)?;
+/// assert_eq!(losses, [core::f64::consts::LN_2]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
-/// Those of [`crate::cross_entropy`].
+/// Those of [`crate::cross_entropy`], and [`Error::Parameter`] for layouts that differ.
 pub fn soft_cross_entropy<T: Element>(
     x: impl IsLogits<T>,
     target: impl IsProbabilities<T>,
@@ -482,7 +540,7 @@ pub fn soft_cross_entropy<T: Element>(
 /// [`crate::cross_entropy_with_grad`] of logits and a distribution for each row.
 ///
 /// # Errors
-/// Those of [`crate::cross_entropy`].
+/// Those of [`crate::cross_entropy`], and [`Error::Parameter`] for layouts that differ.
 pub fn soft_cross_entropy_with_grad<T: Element>(
     x: impl IsLogits<T>,
     target: impl IsProbabilities<T>,
@@ -515,8 +573,18 @@ pub fn focal_loss<T: Element>(
 
 /// [`crate::kl_div`] of a distribution for each row from the softmax of logits.
 ///
+/// ```
+/// use lossprep::{Layout, typed::{Logits, kl_div}};
+/// let layout = Layout::rows(1, 3)?;
+/// let (student, mut losses) = (Logits::new([2.0_f64, 1.0, 0.0], layout)?, [1.0]);
+/// let teacher = student.softmax()?; // as if they agreed
+/// kl_div(&student, &teacher, 1.0, &mut losses)?;
+/// assert!(losses[0].abs() < 1e-15);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
-/// Those of [`crate::kl_div`].
+/// Those of [`crate::kl_div`], and [`Error::Parameter`] for layouts that differ.
 pub fn kl_div<T: Element>(
     x: impl IsLogits<T>,
     target: impl IsProbabilities<T>,
@@ -560,7 +628,7 @@ pub fn nll<T: Element>(
 /// [`crate::triplet_margin`] of unit vectors.
 ///
 /// # Errors
-/// Those of [`crate::triplet_margin`].
+/// Those of [`crate::triplet_margin`], and [`Error::Parameter`] for layouts that differ.
 pub fn triplet_margin<T: Element>(
     anchor: impl IsUnitVectors<T>,
     positive: impl IsUnitVectors<T>,
@@ -580,7 +648,7 @@ pub fn triplet_margin<T: Element>(
 /// [`crate::cosine_embedding`] of unit vectors.
 ///
 /// # Errors
-/// Those of [`crate::cosine_embedding`].
+/// Those of [`crate::cosine_embedding`], and [`Error::Parameter`] for layouts that differ.
 pub fn cosine_embedding<T: Element>(
     first: impl IsUnitVectors<T>,
     second: impl IsUnitVectors<T>,
@@ -596,8 +664,20 @@ pub fn cosine_embedding<T: Element>(
 
 /// [`crate::info_nce`] of unit vectors.
 ///
+/// ```
+/// use lossprep::typed::{UnitVectors, info_nce};
+/// use lossprep::{Layout, contrastive_workspace};
+/// let layout = Layout::rows(2, 2)?;
+/// let (queries, keys) = ([1.0_f32, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]);
+/// let (queries, keys) = (UnitVectors::new(queries, layout)?, UnitVectors::new(keys, layout)?);
+/// let (mut losses, mut workspace) = ([0.0; 2], vec![0.0; contrastive_workspace::<f32>(layout)?]);
+/// info_nce(&queries, &keys, 0.0625, &mut losses, &mut workspace)?;
+/// assert_eq!(losses, [1.1253517e-7; 2]); // log(1 + exp(−16))
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
 /// # Errors
-/// Those of [`crate::info_nce`].
+/// Those of [`crate::info_nce`], and [`Error::Parameter`] for layouts that differ.
 pub fn info_nce<T: Element>(
     queries: impl IsUnitVectors<T>,
     keys: impl IsUnitVectors<T>,
@@ -627,6 +707,15 @@ pub fn nt_xent<T: Element>(
 }
 
 /// [`crate::scaled_sigmoid_mse`] of the raw output of a network and targets in their range.
+///
+/// ```
+/// use lossprep::{Layout, Range, typed::{Ranged, scaled_sigmoid_mse}};
+/// let target = Ranged::new([2.0_f32, 10.0], Layout::rows(2, 1)?, Range::new(0.0, 10.0)?)?;
+/// let mut losses = [0.0; 2];
+/// scaled_sigmoid_mse(&[0.0, 40.0], &target, &mut losses)?; // the range is that of the targets
+/// assert_eq!(losses, [9.0, 1.8048515e-33]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`crate::scaled_sigmoid_mse`].
