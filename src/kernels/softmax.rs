@@ -3147,7 +3147,8 @@ operations! {
     /// That of [`softmax`], x/T not rounded.
     ///
     /// # Special values
-    /// Those of [`softmax`] among the elements that take part, but for what [`EmptyRows`] decides.
+    /// Those of [`softmax`] among the elements that take part, but for what [`EmptyRows`] decides. A row that is NaN by
+    /// one of these is NaN as a whole.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice, the mask or the lengths do not fit the layout, [`Error::ValidLength`],
@@ -3279,7 +3280,8 @@ operations! {
     /// That of [`log_softmax`], x/T not rounded.
     ///
     /// # Special values
-    /// Those of [`log_softmax`] among the elements that take part, but for what [`EmptyRows`] decides.
+    /// Those of [`log_softmax`] among the elements that take part, but for what [`EmptyRows`] decides. A row that is NaN by
+    /// one of these is NaN as a whole.
     ///
     /// # Errors
     /// [`Error::Length`] if a slice, the mask or the lengths do not fit the layout, [`Error::ValidLength`],
@@ -3438,7 +3440,8 @@ operations! {
         Ok(())
     }
 
-    /// The gradient of a loss through softmax: y_i·(g_i − Σ y_j·g_j), `y` being the result of [`softmax`].
+    /// The gradient of a loss through softmax: y_i·(g_i − Σ y_j·g_j), `y` being the result of [`softmax`] and g
+    /// `upstream`.
     ///
     /// Shapes: all slices have the layout's elements.
     ///
@@ -3505,7 +3508,8 @@ operations! {
         Ok(())
     }
 
-    /// The derivative of softmax along a tangent: y_i·(v_i − Σ y_j·v_j), `y` being the result of [`softmax`].
+    /// The derivative of softmax along a tangent: y_i·(v_i − Σ y_j·v_j), `y` being the result of [`softmax`] and v
+    /// `tangent`.
     ///
     /// Shapes: all slices have the layout's elements.
     ///
@@ -3574,7 +3578,7 @@ operations! {
     }
 
     /// The gradient of a loss through log_softmax: g_i − exp(log_y_i)·Σ g_j, `log_y` being the result of
-    /// [`log_softmax`].
+    /// [`log_softmax`] and g `upstream`.
     ///
     /// Shapes: all slices have the layout's elements.
     ///
@@ -3641,7 +3645,7 @@ operations! {
     }
 
     /// The derivative of log_softmax along a tangent: v_i − Σ exp(log_y_j)·v_j, `log_y` being the result of
-    /// [`log_softmax`].
+    /// [`log_softmax`] and v `tangent`.
     ///
     /// Shapes: all slices have the layout's elements.
     ///
@@ -3707,8 +3711,8 @@ operations! {
         Ok(())
     }
 
-    /// The gradient of a loss through logsumexp: exp(x_i − L)·g of the row, from the input `x`: exp of a rounded x
-    /// − L would be tens of ULP off.
+    /// The gradient of a loss through logsumexp: exp(x_i − L)·g of the row, L = log Σ exp x_j and g `upstream`, from the
+    /// input `x`: exp of a rounded x − L would be tens of ULP off.
     ///
     /// Shapes: `x` and `grad` have the layout's elements, `upstream` one element a row.
     ///
@@ -3781,8 +3785,8 @@ operations! {
         Ok(())
     }
 
-    /// The derivative of logsumexp along a tangent: Σ exp(x_j − L)·v_j, from the input `x`: exp of a rounded x − L
-    /// would be tens of ULP off.
+    /// The derivative of logsumexp along a tangent: Σ exp(x_j − L)·v_j, L = log Σ exp x_j and v `tangent`, from
+    /// the input `x`: exp of a rounded x − L would be tens of ULP off.
     ///
     /// Shapes: `x` and `tangent` have the layout's elements, `out` one element a row.
     ///

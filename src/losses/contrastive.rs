@@ -465,7 +465,8 @@ operations! {
     /// NT-Xent of a batch of 2n rows, of which i and i + n belong together:
     /// log Σ_{j≠i} exp(u_i·u_j/τ) − u_i·u_pos(i)/τ of each row, u the unit rows x/guard(‖x‖).
     ///
-    /// Without a guard the rows are taken as they are: for features that are unit vectors already.
+    /// Without a guard the rows are taken as they are: for features that are unit vectors already, or whose products and
+    /// squares at least stay in the range of the type.
     ///
     /// Shapes: `features` has the layout's elements, `losses` one element a row, `workspace` as many as
     /// [`contrastive_workspace`] says.

@@ -873,8 +873,9 @@ operations! {
     ///
     /// # Special values
     /// A NaN in a row, +∞, or a row of only −∞ gives NaN; a row of the ignored class 0, whatever it holds.
-    /// A logit of −∞ with a share of 0 contributes 0; with another share, also one that label smoothing gives it, the
-    /// loss is +∞, whatever else is added. With a softcap infinite logits are ±c.
+    /// A logit of −∞ with a share of 0 contributes 0; with a positive share, also one that label smoothing gives it, the
+    /// loss is +∞, whatever else is added. f64: a gap (max x − x_j)/T beyond the largest number counts as infinite, also
+    /// where its share would bring it back. With a softcap infinite logits are ±c.
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::Class`] with the row for a class that does not exist, [`Error::Combination`] for
@@ -900,7 +901,8 @@ operations! {
         Ok(())
     }
 
-    /// [`cross_entropy`](crate::cross_entropy) and its gradient, (p_i·(V + 2ζ·r·L) − v_i)·g of the row, times dz_i/dx_i.
+    /// [`cross_entropy`](crate::cross_entropy) and its gradient, (p_i·(V + 2ζ·r·L) − v_i)·g of the row, times dz_i/dx_i:
+    /// p = softmax(z), V = Σ v_j, g is `upstream`, and the rest is as there.
     ///
     /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `x`.
     ///
@@ -972,7 +974,8 @@ operations! {
         Ok(())
     }
 
-    /// Focal loss of logits and classes: w_t·(1 − p_t)^γ·(L − x_t) of each row; γ = 0 is cross-entropy.
+    /// Focal loss of logits and classes: w_t·(1 − p_t)^γ·(L − x_t) of each row, L = log Σ exp x_j, p = exp(x − L), t the
+    /// class and w its weight; γ = 0 is cross-entropy.
     ///
     /// Shapes: `x` has the layout's elements, `classes` and `losses` one element a row.
     ///
@@ -1006,7 +1009,7 @@ operations! {
     }
 
     /// [`focal_loss`](crate::focal_loss) and its gradient, F·(p_i − [i = t])·g with
-    /// F = w_t·((1 − p_t)^γ + γ·p_t·(1 − p_t)^(γ−1)·(L − x_t)).
+    /// F = w_t·((1 − p_t)^γ + γ·p_t·(1 − p_t)^(γ−1)·(L − x_t)); g is `upstream`.
     ///
     /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `x`.
     ///
@@ -1050,7 +1053,7 @@ operations! {
     /// Shapes: `x` and `target` have the layout's elements, `losses` one element a row.
     ///
     /// # Accuracy
-    /// At most 2 ULP of Σ q_j·(|log q_j| + L − z_j); the same bits on every backend and for every layout.
+    /// At most 2 ULP of Σ q_j·(|log q_j| + L − z_j), z = x/T and L = log Σ exp z_j; the same bits on every backend and for every layout.
     ///
     /// # Special values
     /// Those of [`cross_entropy`](crate::cross_entropy). q = 0 contributes 0.
@@ -1077,7 +1080,8 @@ operations! {
         Ok(())
     }
 
-    /// [`kl_div`](crate::kl_div) and its gradient in the logits, (p_i·Σ q_j − q_i)·g/T of the row.
+    /// [`kl_div`](crate::kl_div) and its gradient in the logits, (p_i·Σ q_j − q_i)·g/T of the row, g being
+    /// `upstream`.
     ///
     /// Shapes: `upstream` and `losses` have one element a row, `grad` has that of `x`.
     ///

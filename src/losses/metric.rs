@@ -212,7 +212,8 @@ fn check<T: Element>(
 operations! {
     /// Triplet margin loss of features: max(0, ‖u_a − u_p‖ − ‖u_a − u_n‖ + margin) of each row, u = x/guard(‖x‖).
     ///
-    /// Without a guard the rows are taken as they are: for features that are unit vectors already.
+    /// Without a guard the rows are taken as they are: for features that are unit vectors already, or whose products and
+    /// squares at least stay in the range of the type.
     ///
     /// Shapes: `anchor`, `positive` and `negative` have the layout's elements, `losses` one element a row.
     ///
@@ -285,7 +286,8 @@ operations! {
     /// Cosine embedding loss of features: 1 − u₁·u₂ of each `similar` pair of rows, max(0, u₁·u₂ − margin) of the
     /// others, u = x/guard(‖x‖).
     ///
-    /// Without a guard the rows are taken as they are: for features that are unit vectors already.
+    /// Without a guard the rows are taken as they are: for features that are unit vectors already, or whose products and
+    /// squares at least stay in the range of the type.
     ///
     /// Shapes: `first` and `second` have the layout's elements, `similar` and `losses` one element a row.
     ///

@@ -152,7 +152,8 @@ operations! {
         Ok(())
     }
 
-    /// [`scaled_sigmoid_mse`](crate::scaled_sigmoid_mse) and its gradient in x, 2(y − t)·(hi − lo)·σ(x)·σ(−x)·g.
+    /// [`scaled_sigmoid_mse`](crate::scaled_sigmoid_mse) and its gradient in x, 2(y − t)·(hi − lo)·σ(x)·σ(−x)·g, g being
+    /// `upstream`.
     ///
     /// Shapes: all slices have the same length.
     ///
@@ -214,8 +215,8 @@ operations! {
         Ok(())
     }
 
-    /// [`scaled_sigmoid_l1`](crate::scaled_sigmoid_l1) and its gradient in x, sign(y − t)·(hi − lo)·σ(x)·σ(−x)·g; 0
-    /// where y = t.
+    /// [`scaled_sigmoid_l1`](crate::scaled_sigmoid_l1) and its gradient in x, sign(y − t)·(hi − lo)·σ(x)·σ(−x)·g, g being
+    /// `upstream`; 0 where y = t.
     ///
     /// Shapes: all slices have the same length.
     ///
