@@ -218,6 +218,7 @@ for_both! {
     one_finite_element;
     no_elements;
     upstream_not_finite;
+    upstream_not_finite_at_a_certain_element;
     results_zero_are_positive;
     forward_within_bound;
     long_rows_within_bound;
@@ -794,6 +795,33 @@ fn upstream_not_finite<T: Real>() {
             assert_eq!(results[8][18..35], nan_bits::<T>(17));
             assert_eq!((results[8][17], results[8][35]), (0, 0));
         }
+    }
+}
+
+/// The only element of a row is certain: no gradient reaches it. One that is NaN still is.
+fn upstream_not_finite_at_a_certain_element<T: Real>() {
+    let (infinity, none) = (T::infinity(), -T::infinity());
+    let (one, zero, bits) = (T::one(), T::zero(), |v: &[T]| v.iter().map(|v| v.bits()).collect::<Vec<_>>());
+    for k in Backend::available().map(|backend| backend.try_get().unwrap()) {
+        let check =
+            |layout: Layout, options: &SoftmaxOptions<'_, T>, y: &[T], log_y: &[T], g: &[T], want: &[T]| {
+                let mut grad = vec![one; y.len()];
+                k.softmax_vjp_with(y, g, layout, options, &mut grad).unwrap();
+                assert_eq!(bits(&grad), bits(want));
+                k.softmax_jvp_with(y, g, layout, options, &mut grad).unwrap();
+                assert_eq!(bits(&grad), bits(want));
+                k.log_softmax_vjp_with(log_y, g, layout, options, &mut grad).unwrap();
+                assert_eq!(bits(&grad), bits(want));
+                k.log_softmax_jvp_with(log_y, g, layout, options, &mut grad).unwrap();
+                assert_eq!(bits(&grad), bits(want));
+            };
+        let (rows, plain) = (Layout::rows(3, 1).unwrap(), SoftmaxOptions::new());
+        let nan = T::from_pattern(T::CANONICAL_NAN);
+        check(rows, &plain, &[one, one, nan], &[zero, zero, nan], &[infinity, nan, one], &[zero, zero, nan]);
+        let (row, garbage) = (Layout::rows(1, 3).unwrap(), [infinity; 3]);
+        let (y, log_y) = ([one, zero, zero], [zero, none, none]);
+        check(row, &plain.lengths(&[1]), &y, &log_y, &garbage, &[zero; 3]);
+        check(row, &plain.mask(&[true, false, false]), &y, &log_y, &garbage, &[zero; 3]);
     }
 }
 

@@ -3037,27 +3037,36 @@ fn log_count<T: Element>(n: usize) -> T {
     T::from((log.hi + log.lo).to_array()[0]).unwrap_or_else(T::nan)
 }
 
-/// Zeroes the rows of `grad` whose `saved` result is a uniform policy's constant: there an element
-/// that does not take part holds something.
-fn clear_uniform<T: Element>(
+/// Zeroes the rows of `grad` whose `saved` result is constant, whatever arrives: that of a uniform policy, where an element
+/// that does not take part holds something, not `nothing`; and that of a row with one element, which is `certain`.
+fn clear_constant<T: Element>(
     options: &SoftmaxOptions<'_, T>,
     saved: &[T],
     layout: Layout,
-    nothing: T,
+    [nothing, certain]: [T; 2],
     grad: &mut [T],
 ) {
-    if options.policy() != Some(EmptyRows::Uniform) || grad.is_empty() {
+    let (len, inner, kept) = (layout.len(), layout.inner(), options.kept);
+    if grad.is_empty() || kept == Kept::All && len > 1 {
         return;
     }
-    let (len, inner) = (layout.len(), layout.inner());
+    let uniform = options.policy() == Some(EmptyRows::Uniform);
     for row in 0..layout.row_count() {
         let start = row / inner * len * inner + row % inner;
         let index = |i: usize| start + i * inner;
         let constant = |i: usize| {
             let y = saved[index(i)];
-            !options.kept.keeps(layout, index(i)) && y != nothing && !y.is_nan()
+            !kept.keeps(layout, index(i)) && y != nothing && !y.is_nan()
         };
-        if (0..len).any(constant) {
+        let only = match kept {
+            Kept::All => Some(0),
+            Kept::Lengths(valid) => (valid[row] == 1).then_some(0),
+            Kept::Mask(keep) => {
+                let mut all = (0..len).filter(|&i| keep[index(i)]);
+                all.next().filter(|_| all.next().is_none())
+            }
+        };
+        if uniform && (0..len).any(constant) || only.is_some_and(|i| saved[index(i)] == certain) {
             (0..len).for_each(|i| grad[index(i)] = T::zero());
         }
     }
@@ -3504,7 +3513,7 @@ operations! {
         options.check(layout)?;
         let work = SoftmaxGradient { temperature: divisor(options) };
         self.each_kept(options.kept, layout, [y, upstream], grad, work);
-        clear_uniform(options, y, layout, T::zero(), grad);
+        clear_constant(options, y, layout, [T::zero(), T::one()], grad);
         Ok(())
     }
 
@@ -3573,7 +3582,7 @@ operations! {
         options.check(layout)?;
         let work = SoftmaxGradient { temperature: divisor(options) };
         self.each_kept(options.kept, layout, [y, tangent], out, work);
-        clear_uniform(options, y, layout, T::zero(), out);
+        clear_constant(options, y, layout, [T::zero(), T::one()], out);
         Ok(())
     }
 
@@ -3640,7 +3649,7 @@ operations! {
         options.check(layout)?;
         let work = LogSoftmaxVjp { temperature: divisor(options) };
         self.each_kept(options.kept, layout, [log_y, upstream], grad, work);
-        clear_uniform(options, log_y, layout, -<T as Lane>::INFINITY, grad);
+        clear_constant(options, log_y, layout, [-<T as Lane>::INFINITY, T::zero()], grad);
         Ok(())
     }
 
@@ -3707,7 +3716,7 @@ operations! {
         options.check(layout)?;
         let work = LogSoftmaxJvp { temperature: divisor(options) };
         self.each_kept(options.kept, layout, [log_y, tangent], out, work);
-        clear_uniform(options, log_y, layout, -<T as Lane>::INFINITY, out);
+        clear_constant(options, log_y, layout, [-<T as Lane>::INFINITY, T::zero()], out);
         Ok(())
     }
 
