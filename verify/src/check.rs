@@ -190,17 +190,13 @@ impl<T: Number> Tally<T> {
                 }
                 if share > 1.0 {
                     self.broken += 1;
-                    self.find(|| witness(format!("{ulps:.4} ULP, {share:.4} of the claim"), share));
+                    self.find(|| witness(judgement.to_string(), share));
                 }
             }
             Judgement::Special => {}
-            Judgement::WrongClass => {
+            Judgement::WrongClass | Judgement::WrongZero => {
                 self.broken += 1;
-                self.find(|| witness("wrong NaN or infinity".into(), f64::INFINITY));
-            }
-            Judgement::WrongZero => {
-                self.broken += 1;
-                self.find(|| witness("zero of the wrong sign".into(), f64::INFINITY));
+                self.find(|| witness(judgement.to_string(), f64::INFINITY));
             }
         }
     }
@@ -518,7 +514,7 @@ pub fn replay<T: Number>(origin: Origin, index: usize) -> Result<(String, bool),
         let v = run(op, backend, &one, layout)[index];
         let judgement = second.as_ref().map_or_else(|| judge(v, &first[index]), |s| judge(v, &s[index]));
         holds &= judgement.holds();
-        line(backend.name(), format!("{v:e} {:#x} {judgement:?}", v.bits()));
+        line(backend.name(), format!("{v:e} {:#x}: {judgement}", v.bits()));
     }
     Ok((text, holds))
 }
@@ -591,7 +587,8 @@ mod tests {
         let again = single(source.op, &origin.source.batch::<f32>(origin.batch), origin.row);
         assert!(again.x.iter().map(|v| v.bits()).zip(&worst.x).all(|(a, &b)| a == b) && !worst.x.is_empty());
         let (text, holds) = replay::<f32>(origin, index).unwrap();
-        assert!(holds && text.contains(&format!("{:#x}", worst.got)), "{text}");
+        assert!(holds && text.contains(&format!("{:#x}: ", worst.got)), "{text}");
+        assert!(text.contains(" ULP, ") && !text.contains("Error"), "{text}");
         assert!(replay::<f32>(Origin { row: batch.rows, ..origin }, 0).is_err());
         assert!(replay::<f32>(Origin { batch: source.count(), ..origin }, 0).is_err());
         assert!(replay::<f32>(origin, batch.len).is_err());

@@ -90,8 +90,9 @@ impl Origin {
         format!("{}:{type_name}:{}:{seed}:{}:{}:{index}", op.name(), level.name(), self.batch, self.row)
     }
 
-    /// The type's name, the origin and the output that such a name means.
+    /// The type's name, the origin and the output that such a name means, with the report's brackets or without.
     pub fn from_name(name: &str) -> Option<(&str, Self, usize)> {
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         let mut parts = name.split(':');
         let op = parts.next().and_then(|name| Op::ALL.into_iter().find(|op| op.name() == name))?;
         let type_name = parts.next()?;
@@ -500,12 +501,14 @@ mod tests {
         let name = origin.name("f64", 12);
         assert_eq!(name, "l2_normalize_vjp:f64:default:77:81:3:12");
         assert_eq!(Origin::from_name(&name), Some(("f64", origin, 12)));
+        assert_eq!(Origin::from_name(&format!("[{name}]")), Some(("f64", origin, 12)));
         for wrong in [
             "",
             "softmax",
             "nope:f32:quick:1:1:1:1",
             "softmax:f32:slow:1:1:1:1",
             "softmax:f32:quick:1:1:1:1:1",
+            "[softmax:f32:quick:1:1:1:1",
         ] {
             assert_eq!(Origin::from_name(wrong), None, "{wrong}");
         }

@@ -227,7 +227,7 @@ impl Runner<'_> {
                 let truth = truths::<T, Big>(case.op, batch);
                 out.iter().zip(&truth).enumerate().find_map(|(i, (&v, t))| {
                     let j = judge(v, t);
-                    (!j.holds()).then(|| format!("output {i} is {v:e}, not {}: {j:?}", t.expect.about()))
+                    (!j.holds()).then(|| format!("output {i} is {v:e}, not {}: {j}", t.expect.about()))
                 })
             }
         });

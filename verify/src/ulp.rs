@@ -168,6 +168,17 @@ impl Judgement {
     }
 }
 
+impl std::fmt::Display for Judgement {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Error { ulps, share, .. } => write!(f, "{ulps:.4} ULP, {share:.4} of the claim"),
+            Self::Special => f.write_str("the special value that was due"),
+            Self::WrongClass => f.write_str("wrong NaN or infinity"),
+            Self::WrongZero => f.write_str("zero of the wrong sign"),
+        }
+    }
+}
+
 /// Exponent of the spacing at an exact number.
 fn spacing<R: Real>(format: Format, at: &R) -> i64 {
     let exponent = if at.signum() == 0 { format.min_exponent } else { at.floor_log2() };

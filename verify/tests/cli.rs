@@ -241,5 +241,6 @@ fn a_small_report_holds_and_its_worst_input_replays() {
     let replay = json.split("\"replay\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let got = json.split("\"got\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let again = exit(&["replay", replay], 0);
-    assert!(again.contains(got), "{again}");
+    assert!(again.contains(got) && again.contains(" of the claim"), "{again}");
+    assert_eq!(exit(&["replay", &format!("[{replay}]")], 0), again);
 }
