@@ -257,8 +257,12 @@ fn masked<R: Real>(op: Op, row: Row, keep: &[bool], params: &Params) -> Vec<Trut
         return kept;
     }
     let mut kept = kept.drain(..);
-    let absent = || {
-        if op == Op::LogSoftmax { Truth::special(Expect::NegativeInfinity) } else { zero() }
+    // NaN or +∞ among the kept makes a result of the whole row NaN; a gradient of what takes no part stays 0.
+    let lost = x.iter().any(|&v| v.is_nan() || v == f64::INFINITY);
+    let absent = || match op {
+        Op::Softmax | Op::LogSoftmax if lost => Truth::special(Expect::Nan),
+        Op::LogSoftmax => Truth::special(Expect::NegativeInfinity),
+        _ => zero(),
     };
     keep.iter().map(|&k| if k { kept.next().unwrap_or_else(zero) } else { absent() }).collect()
 }
@@ -744,6 +748,20 @@ mod tests {
         let uniform = Params { empty: Empty::Uniform, ..p };
         close(&numbers(&evaluate::<Wide>(Op::Softmax, none, &uniform)), &[1.0 / 3.0; 3]);
         assert!(numbers(&evaluate::<Wide>(Op::LogSoftmax, none, &p)).iter().all(|v| *v == f64::NEG_INFINITY));
+        for special in [f64::NAN, f64::INFINITY] {
+            let x = [special, 1.0, special];
+            let at = |op, keep: &[bool], second: &[f64]| {
+                numbers(&evaluate::<Wide>(op, Row { keep: Some(keep), ..row(&x, second, 0.0) }, &p))
+            };
+            for op in [Op::Softmax, Op::LogSoftmax] {
+                assert!(at(op, &[true, true, false], &[]).iter().all(|v| v.is_nan()), "{}", op.name());
+                assert!(!at(op, &[false, true, false], &[]).iter().any(|v| v.is_nan()), "{}", op.name());
+            }
+            for op in [Op::SoftmaxVjp, Op::LogSoftmaxVjp, Op::LogsumexpVjp] {
+                let second = &[1.0; 3][..op.second_len(3)];
+                assert_eq!(at(op, &[true, true, false], second)[2].to_bits(), 0, "{}", op.name());
+            }
+        }
         // Found by fuzzing: log-probabilities of nothing but −∞ are a constant, also where one of them takes part.
         let x = [f64::NEG_INFINITY; 3];
         for op in [Op::LogSoftmaxVjp, Op::LogSoftmaxJvp] {

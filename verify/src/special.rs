@@ -318,6 +318,8 @@ fn nan_among_kept<T: Number>(r: &mut Runner, _: f64) {
                     let params = Params { empty, ..Params::default() };
                     let case = Case::new(op, &x).keep(&keep).params(params);
                     r.gives::<T>(case, &vec![NAN; outputs(op, len)]);
+                    // The oracle says the same of what is not kept.
+                    r.bounded::<T>(case);
                 }
             }
             for op in SOFTMAX_GRADIENTS {
@@ -326,6 +328,13 @@ fn nan_among_kept<T: Number>(r: &mut Runner, _: f64) {
                 let first = if op.forward() == Op::Logsumexp { &x } else { &saved };
                 let g = vec![1.0; op.second_len(len)];
                 r.gives::<T>(Case::new(op, first).second(&g), &vec![NAN; outputs(op, len)]);
+                // With a mask, what takes no part gets +0.
+                let keep: Vec<bool> = (0..len).map(|i| i == at || i % 3 > 0).collect();
+                let want: Vec<f64> =
+                    (0..outputs(op, len)).map(|i| if op.reduces() || keep[i] { NAN } else { 0.0 }).collect();
+                let case = Case::new(op, first).second(&g).keep(&keep);
+                r.gives::<T>(case, &want);
+                r.bounded::<T>(case);
             }
         }
     }
@@ -346,6 +355,17 @@ fn plus_infinity<T: Number>(r: &mut Runner, _: f64) {
             r.gives::<T>(Case::new(Op::Logsumexp, &x), &[INF]);
             r.gives::<T>(Case::new(Op::LogsumexpVjp, &x).second(&[1.0]), &vec![NAN; len]);
             r.gives::<T>(Case::new(Op::LogsumexpJvp, &x).second(&vec![1.0; len]), &[NAN]);
+            // Among the kept it decides the whole row, whatever its policy.
+            let keep: Vec<bool> = (0..len).map(|i| i == at || i % 3 > 0).collect();
+            for empty in [Empty::Zeros, Empty::Uniform, Empty::Nan] {
+                let params = Params { empty, ..Params::default() };
+                for op in SOFTMAX {
+                    let want = if op == Op::Logsumexp { INF } else { NAN };
+                    let case = Case::new(op, &x).keep(&keep).params(params);
+                    r.gives::<T>(case, &vec![want; outputs(op, len)]);
+                    r.bounded::<T>(case);
+                }
+            }
         }
     }
 }

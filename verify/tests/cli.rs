@@ -142,6 +142,40 @@ fn data_judges_another_result_beside_ours() {
 }
 
 #[test]
+fn nan_or_infinity_among_the_kept_decides_the_whole_row() {
+    let folder = Folder::new("lost");
+    let mask = folder.bytes("mask.npy", &file("|b1", "False", "(1, 7)", &[1, 1, 1, 0, 0, 0, 0]));
+    let lengths = folder.bytes("lengths.npy", &file("|u1", "False", "(1,)", &[3]));
+    let g = folder.f32s("g.npy", &[1, 7], &[1.0; 7]);
+    let out = folder.path("out.npy");
+    for special in [f32::NAN, f32::INFINITY] {
+        let mut x = [1.0; 7];
+        x[0] = special;
+        let x = folder.f32s("x.npy", &[1, 7], &x);
+        for op in ["softmax", "log_softmax", "logsumexp"] {
+            for part in [["--mask", &mask], ["--lengths", &lengths]] {
+                for backend in lossprep::Backend::available() {
+                    let args = ["data", &x, "--op", op, "--out", &out, "--backend", backend.name()];
+                    exit(&[&args[..], &part].concat(), 0);
+                    let Values::F32(y) = folder.read("out.npy").values else { panic!("f32 in, f32 out") };
+                    let lost = op == "logsumexp" && special == f32::INFINITY;
+                    assert!(y.iter().all(|v| if lost { *v == special } else { v.is_nan() }), "{op} {y:?}");
+                }
+                if op != "logsumexp" {
+                    // What takes no part gets no gradient all the same.
+                    exit(
+                        &[&["data", &x, "--op", op, "--upstream", &g, "--out", &out], &part[..]].concat(),
+                        0,
+                    );
+                    let Values::F32(y) = folder.read("out.npy").values else { panic!("f32 in, f32 out") };
+                    assert!(y[0].is_nan() && y[3..].iter().all(|v| v.to_bits() == 0), "{op} {y:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn data_samples_a_large_array() {
     let folder = Folder::new("sampled");
     let values: Vec<f32> = (0..1_200_000).map(|i| (i * 37 % 1013) as f32 * 0.01).collect();
