@@ -316,7 +316,7 @@ impl<T: Number> Job<T> {
             let bytes = npy::write(&self.out_shape, kind, out.iter().map(|v| v.bits()));
             std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))?;
         }
-        let holds = tables[0].2.broken == 0;
+        let holds = tables[0].2.holds();
         Ok((text, holds))
     }
 
@@ -397,38 +397,61 @@ struct Score {
     outputs: u64,
     sum: f64,
     max: f64,
+    /// The largest share of the claim.
     share: f64,
+    /// Numbers beyond the claim.
     broken: u64,
+    /// NaN, infinities and signs of zero that are not what is due, which no share measures.
+    wrong: u64,
     worst: String,
 }
 
 impl Score {
     fn count(&mut self, judgement: Judgement, row: usize, i: usize, value: f64, truth: &Truth<Wide>) {
         self.outputs += 1;
-        self.broken += u64::from(!judgement.holds());
-        let (ulps, share) = match judgement {
-            Judgement::Error { ulps, share, .. } => (ulps, share),
-            Judgement::Special => (0.0, 0.0),
-            Judgement::WrongClass | Judgement::WrongZero => (0.0, f64::INFINITY),
+        // The first wrong special value is the worst there is.
+        let worst = match judgement {
+            Judgement::Error { ulps, share, .. } => {
+                self.sum += ulps;
+                self.max = self.max.max(ulps);
+                self.broken += u64::from(!judgement.holds());
+                let larger = share > self.share;
+                self.share = self.share.max(share);
+                larger && self.wrong == 0
+            }
+            Judgement::Special => false,
+            Judgement::WrongClass | Judgement::WrongZero => {
+                self.wrong += 1;
+                self.wrong == 1
+            }
         };
-        self.sum += ulps;
-        self.max = self.max.max(ulps);
-        if share > self.share {
-            self.share = share;
+        if worst {
             self.worst = format!("row {row}, element {i}: {value:e} for {}", truth.expect.about());
         }
     }
 
+    fn holds(&self) -> bool {
+        self.broken == 0 && self.wrong == 0
+    }
+
     fn line(&self, op: Op) -> String {
         let unit = if op.is_gradient() { "ULP of M" } else { "ULP" };
-        let verdict =
-            if self.broken == 0 { "holds".into() } else { format!("{} BROKEN", grouped(self.broken)) };
+        let values = if self.wrong == 1 { "value" } else { "values" };
+        let faults: Vec<String> =
+            [(self.broken, "beyond the claim".into()), (self.wrong, format!("wrong special {values}"))]
+                .into_iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("{} {what}", grouped(count)))
+                .collect();
+        let verdict = if self.holds() { "holds".into() } else { format!("BROKEN, {}", faults.join(", ")) };
+        // An infinity where a number is due is off by tens of digits.
+        let short = |v: f64, n: usize| if v < 1e9 { format!("{v:.n$}") } else { format!("{v:.1e}") };
         format!(
-            "{} outputs, largest error {:.4} {unit}, mean {:.4}, {:.1}% of the claim: {verdict}{}",
+            "{} outputs, largest error {} {unit}, mean {}, {}% of the claim: {verdict}{}",
             grouped(self.outputs),
-            self.max,
-            self.sum / self.outputs.max(1) as f64,
-            self.share * 100.0,
+            short(self.max, 4),
+            short(self.sum / self.outputs.max(1) as f64, 4),
+            short(self.share * 100.0, 1),
             if self.worst.is_empty() { String::new() } else { format!("; worst at {}", self.worst) }
         )
     }

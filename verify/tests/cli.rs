@@ -138,7 +138,12 @@ fn data_judges_another_result_beside_ours() {
     let wrong = folder.f32s("wrong.npy", &[3, 4], &y);
     // Ours holds, and that is what the exit code says.
     let text = exit(&["data", &x, "--op", "softmax", "--against", &wrong], 0);
-    assert!(text.contains("1 BROKEN; worst at row 1, element 1"), "{text}");
+    assert!(text.contains("BROKEN, 1 beyond the claim; worst at row 1, element 1"), "{text}");
+    (y[0], y[1], y[9]) = (f32::NAN, f32::INFINITY, -0.0);
+    let wrong = folder.f32s("special.npy", &[3, 4], &y);
+    let text = exit(&["data", &x, "--op", "softmax", "--against", &wrong], 0);
+    let want = "BROKEN, 2 beyond the claim, 2 wrong special values; worst at row 0, element 0: NaN for ";
+    assert!(text.contains(want) && !text.contains("inf%"), "{text}");
 }
 
 #[test]
