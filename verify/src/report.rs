@@ -125,11 +125,21 @@ impl Report {
         if !self.not_run.is_empty() {
             line(format!("not run here: {}", self.not_run.join(", ")));
         }
-        line(String::new());
-        line(format!(
-            "{:<27} {:<4} {:>11} {:>8} {:>8} {:>8} {:<11} {:>8} {:>10}  verdict",
-            "operation", "type", "outputs", "2nd tier", "max ULP", "mean", "claim", "of claim", "same bits"
-        ));
+        if !self.entries.is_empty() {
+            line(String::new());
+            line(format!(
+                "{:<27} {:<4} {:>11} {:>8} {:>8} {:>8} {:<11} {:>8} {:>10}  verdict",
+                "operation",
+                "type",
+                "outputs",
+                "2nd tier",
+                "max ULP",
+                "mean",
+                "claim",
+                "of claim",
+                "same bits"
+            ));
+        }
         for e in &self.entries {
             line(format!(
                 "{:<27} {:<4} {:>11} {:>8} {:>8.4} {:>8.4} {:<11} {:>7.1}% {:>10}  {}",
@@ -145,17 +155,23 @@ impl Report {
                 if e.faults == 0 { "holds".into() } else { format!("BROKEN ({})", grouped(e.faults)) },
             ));
         }
-        line(String::new());
-        line("worst inputs, as bits; [lossprep-verify replay NAME] makes one again".into());
+        if self.entries.iter().any(|e| e.worst.is_some()) {
+            line(String::new());
+            line("worst inputs, as bits; [lossprep-verify replay NAME] makes one again".into());
+        }
         for e in &self.entries {
             if let Some(w) = &e.worst {
                 line(format!("  {} {}: {}", e.op.name(), e.type_name, w.line()));
             }
         }
         for (type_name, lines) in &self.special {
+            let mut run = lines.iter().filter(|l| l.cases > 0).peekable();
+            if run.peek().is_none() {
+                continue;
+            }
             line(String::new());
             line(format!("special values, {type_name}"));
-            for l in lines.iter().filter(|l| l.cases > 0) {
+            for l in run {
                 let verdict = if l.failures.is_empty() { "holds" } else { "BROKEN" };
                 line(format!("  {:<52} {:>6} cases  {verdict}", l.name, l.cases));
                 l.failures.iter().for_each(|f| line(format!("      {f}")));
@@ -379,6 +395,14 @@ mod tests {
         let failures = vec!["off".into()];
         let differing = Differences { op: Op::SoftmaxVjp, type_name: "f32", checks: 1, failures };
         assert!(!Report { differences: vec![differing], ..report(0) }.holds());
+    }
+
+    #[test]
+    fn empty_sections_are_left_out() {
+        let special = vec![("f32", vec![Line { name: "a line", ..Line::default() }])];
+        let table = Report { special, ..Report::default() }.table();
+        assert!(!["operation", "worst", "special"].iter().any(|what| table.contains(what)), "{table}");
+        assert!(["operation", "worst"].iter().all(|what| report(0).table().contains(what)));
     }
 
     #[test]

@@ -283,3 +283,10 @@ fn a_small_report_holds_and_its_worst_input_replays() {
     assert!(again.contains(got) && again.contains(" of the claim"), "{again}");
     assert_eq!(exit(&["replay", &format!("[{replay}]")], 0), again);
 }
+
+#[test]
+fn a_report_of_a_loss_has_no_empty_sections() {
+    let text = exit(&["--quick", "--op", "nll", "--type", "f32", "--backend", "scalar"], 0);
+    assert!(text.contains("losses") && !text.contains("operation ") && !text.contains("worst"), "{text}");
+    assert!(!text.contains("special values"), "{text}");
+}
