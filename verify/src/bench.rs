@@ -6,6 +6,7 @@ pub mod measure;
 pub mod naive;
 pub mod record;
 
+use crate::output::{self, note, say};
 use crate::ulp::Number;
 use cases::{Candidate, Case, NAMES, Shape, shapes};
 use clap::Args;
@@ -14,7 +15,7 @@ use measure::{Figure, Samples, interleave, median};
 use record::{Change, Record, Row, changes};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Times the library on this machine: ns an element, beside a copy and the naive loop
@@ -150,10 +151,8 @@ fn rows(plans: &[Plan], backends: &[Backend], seconds: f64) -> Vec<Row> {
             let budget = Duration::from_secs_f64(left.max(0.005));
             if visible {
                 let percent = 100 * done / (PASSES * plans.len());
-                eprint!(
-                    "\r{percent:>3}% {:<60}",
-                    format!("{} {} {}", plan.type_name, plan.op, plan.shape.name)
-                );
+                let name = format!("{} {} {}", plan.type_name, plan.op, plan.shape.name);
+                note(format!("\r{percent:>3}% {name:<60}"));
             }
             timed[i].push(match plan.type_name {
                 "f32" => pass::<f32>(plan, backends, budget, number == 0),
@@ -162,7 +161,7 @@ fn rows(plans: &[Plan], backends: &[Backend], seconds: f64) -> Vec<Row> {
         }
     }
     if visible {
-        eprint!("\r{:<65}\r", "");
+        note(format!("\r{:<65}\r", ""));
     }
     plans.iter().zip(timed).map(|(plan, passes)| row(plan, &passes)).collect()
 }
@@ -327,9 +326,7 @@ fn verdict(old: &Record, new: &Record, changes: &[Change]) -> String {
 /// # Errors
 /// If no operation fits, or a file cannot be read or written.
 pub fn run(options: &Options) -> Result<bool, String> {
-    let write = |path: &Path, text: String| {
-        std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
-    };
+    output::writable(options.json.iter().chain(&options.html))?;
     let plans = plans(options);
     if plans.is_empty() {
         return Err("no operation and shape fit".into());
@@ -368,16 +365,16 @@ pub fn run(options: &Options) -> Result<bool, String> {
             *first = changes(old, &new);
         }
     }
-    print!("{}", table(&new));
-    println!("took {:.0} s", start.elapsed().as_secs_f64());
+    let seconds = start.elapsed().as_secs_f64();
     if let Some(path) = &options.json {
-        write(path, new.json())?;
+        output::write(path, new.json())?;
     }
     if let Some(path) = &options.html {
-        write(path, html::page(&new))?;
+        output::write(path, html::page(&new))?;
     }
+    say(format!("{}took {seconds:.0} s\n", table(&new)))?;
     let (Some(old), Some(found)) = (old, found) else { return Ok(true) };
-    print!("\n{}", verdict(&old, &new, &found));
+    say(format!("\n{}", verdict(&old, &new, &found)))?;
     Ok(!found.iter().any(Change::slower))
 }
 

@@ -5,6 +5,7 @@
 //! change of the code, carry the verdict over; a changed bit voids it.
 
 use crate::oracle::{Op, Params};
+use crate::output::{note, say};
 use lossprep::{Backend, Error, Kernels, Layout, Range};
 use serde_json::Value;
 use std::path::Path;
@@ -259,7 +260,7 @@ pub fn on_all_cores(
                     if shown.elapsed() > Duration::from_secs(5) {
                         *shown = Instant::now();
                         let left = start.elapsed().as_secs_f64() / done as f64 * (count - done) as f64;
-                        eprintln!("{what}: {} %, {left:.0} s left", done * 100 / count);
+                        note(format!("{what}: {} %, {left:.0} s left\n", done * 100 / count));
                     }
                 }
             });
@@ -313,12 +314,12 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let mut verdict = |function: Function, backend: Backend, digest: u64, entry: &Value, key: &str| {
         let same = entry[key] == hex(digest);
         holds &= same;
-        println!(
-            "{} {backend} {} {key}: {}",
+        say(format!(
+            "{} {backend} {} {key}: {}\n",
             hex(digest),
             function.name(),
             if same { "same bits" } else { "OTHER BITS" }
-        );
+        ))
     };
     if let Some(name) = &options.full {
         let backend = Backend::from_name(name).ok_or("no such backend")?;
@@ -330,7 +331,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
                 Ok(())
             })?;
             let parts: Vec<u64> = parts.iter().map(|p| p.load(Ordering::Relaxed)).collect();
-            verdict(*function, backend, join(&parts), entry, "digest");
+            verdict(*function, backend, join(&parts), entry, "digest")?;
         }
     } else {
         let backends: Vec<Backend> = Backend::available().collect();
@@ -345,9 +346,9 @@ pub fn run(options: &Options) -> Result<bool, String> {
         for (i, digest) in digests.iter().enumerate() {
             let (function, entry) = &entries[i / backends.len()];
             let backend = backends[i % backends.len()];
-            verdict(*function, backend, digest.load(Ordering::Relaxed), entry, "quick_digest");
+            verdict(*function, backend, digest.load(Ordering::Relaxed), entry, "quick_digest")?;
         }
     }
-    println!("{}", if holds { "the certificate holds" } else { "THE CERTIFICATE IS VOID" });
+    say(if holds { "the certificate holds\n" } else { "THE CERTIFICATE IS VOID\n" })?;
     Ok(holds)
 }

@@ -6,6 +6,7 @@ use crate::exact::Big;
 use crate::inputs::Rng;
 use crate::npy::{self, Array, Values};
 use crate::oracle::{Empty, Family, Guard, Op, Params, Row, evaluate};
+use crate::output::{self, say};
 use crate::report::grouped;
 use crate::ulp::{Judgement, Number, Truth, judge};
 use crate::wide::Wide;
@@ -99,13 +100,14 @@ fn read(path: &Path) -> Result<Array, String> {
 /// # Errors
 /// On files and arguments that do not fit.
 pub fn run(options: &Options) -> Result<bool, String> {
+    output::writable(&options.out)?;
     let array = read(&options.file)?;
     let (report, holds) = match array.values {
         Values::F32(x) => Job::new(options, array.shape, x)?.run(options)?,
         Values::F64(x) => Job::new(options, array.shape, x)?.run(options)?,
         _ => return Err(format!("{}: not f32 or f64", options.file.display())),
     };
-    print!("{report}");
+    say(report)?;
     Ok(holds)
 }
 
@@ -314,7 +316,7 @@ impl<T: Number> Job<T> {
         if let Some(path) = &options.out {
             let kind = if T::FORMAT.precision == 24 { "f4" } else { "f8" };
             let bytes = npy::write(&self.out_shape, kind, out.iter().map(|v| v.bits()));
-            std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))?;
+            output::write(path, bytes)?;
         }
         let holds = tables[0].2.holds();
         Ok((text, holds))

@@ -6,6 +6,7 @@
 
 use crate::certificate::{BATCH, Batch, Digest, Function, PART, PARTS, hex, join, on_all_cores, quick};
 use crate::oracle::{Row, evaluate};
+use crate::output::{self, say};
 use crate::real::Real;
 use crate::ulp::{Claim, Expect, Judgement, Number, Truth, error_in_ulps, judge};
 use crate::wide::Wide;
@@ -281,6 +282,8 @@ pub struct Options {
 /// # Errors
 /// If a file cannot be read or written.
 pub fn run(options: &Options) -> Result<bool, String> {
+    let out = &options.out;
+    output::writable([out])?;
     let kernels = Backend::best().and_then(Backend::try_get).map_err(|e| e.to_string())?;
     let only = options.only.as_deref().unwrap_or("");
     let functions: Vec<Function> =
@@ -306,15 +309,15 @@ pub fn run(options: &Options) -> Result<bool, String> {
         Ok(())
     })?;
     let done = done.into_inner().map_err(|e| e.to_string())?;
-    let mut entries: BTreeMap<String, Value> = if options.out.exists() {
-        crate::certificate::read(&options.out)?.into_iter().map(|(f, entry)| (f.name(), entry)).collect()
+    let mut entries: BTreeMap<String, Value> = if out.exists() {
+        crate::certificate::read(out)?.into_iter().map(|(f, entry)| (f.name(), entry)).collect()
     } else {
         BTreeMap::new()
     };
-    let mut holds = true;
+    let (mut holds, mut report) = (true, String::new());
     for function in functions {
         let entry = entry(function, kernels, &done[&function.name()], &digests[&function.name()])?;
-        println!("{entry}");
+        report += &format!("{entry}\n");
         holds &= entry["broken"] == 0 && entry["monotonic"] != false;
         entries.insert(function.name(), entry);
     }
@@ -324,7 +327,8 @@ pub fn run(options: &Options) -> Result<bool, String> {
         env!("CARGO_PKG_VERSION"),
         list.join(",\n")
     );
-    std::fs::write(&options.out, text).map_err(|e| format!("{}: {e}", options.out.display()))?;
+    output::write(out, text)?;
+    say(report)?;
     Ok(holds)
 }
 

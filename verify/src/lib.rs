@@ -2,6 +2,8 @@
 //!
 //! The program is what is meant to be used; the library is its parts, for its own tests.
 #![forbid(unsafe_code)]
+// They panic when their reader leaves; `output` has what does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod bench;
 pub mod certificate;
@@ -18,6 +20,7 @@ pub mod losses;
 pub mod mpfr;
 pub mod npy;
 pub mod oracle;
+pub mod output;
 pub mod real;
 pub mod report;
 pub mod special;

@@ -1,5 +1,6 @@
 //! `lossprep-verify`: the claims of `lossprep`, tried on this machine.
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use clap::{Parser, Subcommand, ValueEnum};
 use lossprep::Backend;
@@ -8,10 +9,11 @@ use lossprep_verify::exhaustive;
 use lossprep_verify::inputs::{Level, Origin, Source};
 use lossprep_verify::losses::{self, Loss};
 use lossprep_verify::oracle::Op;
+use lossprep_verify::output::{self, note, say};
 use lossprep_verify::report::{Entry, Report};
 use lossprep_verify::ulp::Number;
 use lossprep_verify::{bench, certificate, check, connect, data, differences, special};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -73,7 +75,7 @@ fn replay(name: &str) -> Result<bool, String> {
         "f64" => check::replay::<f64>(origin, index)?,
         _ => return Err(format!("no such type: {type_name}")),
     };
-    print!("{text}");
+    say(text)?;
     Ok(holds)
 }
 
@@ -112,21 +114,20 @@ impl Progress {
         let filled = (done * 30 / self.total.max(1)).min(30);
         let bar = "#".repeat(filled) + &"-".repeat(30 - filled);
         let elapsed = Duration::from_secs(self.start.elapsed().as_secs());
-        eprint!("\r[{bar}] {:>3}% {elapsed:?} {what:<32}", done * 100 / self.total.max(1));
-        let _ = std::io::stderr().flush();
+        note(format!("\r[{bar}] {:>3}% {elapsed:?} {what:<32}", done * 100 / self.total.max(1)));
     }
 
     /// An operation is done.
     fn finished(&self, entry: &Entry) {
         if !self.visible {
             let verdict = if entry.faults == 0 { "holds" } else { "BROKEN" };
-            eprintln!("{} {}: {verdict}, {:.1} s", entry.op.name(), entry.type_name, entry.seconds);
+            note(format!("{} {}: {verdict}, {:.1} s\n", entry.op.name(), entry.type_name, entry.seconds));
         }
     }
 
     fn clear(&self) {
         if self.visible {
-            eprint!("\r{:<90}\r", "");
+            note(format!("\r{:<90}\r", ""));
         }
     }
 }
@@ -152,6 +153,7 @@ fn check_type<T: Number>(
 }
 
 fn verify(cli: &Cli) -> Result<bool, String> {
+    output::writable(&cli.json)?;
     let level = match (cli.quick, cli.full) {
         (true, _) => Level::Quick,
         (_, true) => Level::Full,
@@ -202,11 +204,10 @@ fn verify(cli: &Cli) -> Result<bool, String> {
         }
     }
     progress.clear();
-    print!("{}", report.table());
-    println!("took {:.1} s", progress.start.elapsed().as_secs_f64());
     if let Some(path) = &cli.json {
-        std::fs::write(path, report.json()).map_err(|e| format!("{}: {e}", path.display()))?;
+        output::write(path, report.json())?;
     }
+    say(format!("{}took {:.1} s\n", report.table(), progress.start.elapsed().as_secs_f64()))?;
     Ok(report.holds())
 }
 
@@ -225,7 +226,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error}");
+            note(format!("error: {error}\n"));
             ExitCode::from(2)
         }
     }

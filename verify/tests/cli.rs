@@ -290,3 +290,44 @@ fn a_report_of_a_loss_has_no_empty_sections() {
     assert!(text.contains("losses") && !text.contains("operation ") && !text.contains("worst"), "{text}");
     assert!(!text.contains("special values"), "{text}");
 }
+
+#[test]
+fn what_cannot_be_written_is_refused_first() {
+    let folder = Folder::new("unwritable");
+    let x = folder.f32s("x.npy", &[3, 4], &X);
+    // Nothing is run: it would take longer than any test.
+    for args in [
+        &["--full", "--json"][..],
+        &["data", &x, "--op", "softmax", "--out"],
+        &["bench", "--seconds", "9999", "--json"],
+        &["bench", "--seconds", "9999", "--html"],
+    ] {
+        for path in [folder.path("no/such"), folder.path(".")] {
+            let text = exit(&[args, &[&path]].concat(), 2);
+            assert!(text.starts_with(&format!("error: {path}: ")), "{args:?} {text}");
+        }
+    }
+    // A run that is refused leaves the file as it was.
+    let kept = folder.bytes("kept", b"kept");
+    exit(&["--op", "nothing", "--json", &kept], 2);
+    assert_eq!(std::fs::read(&kept).unwrap(), b"kept");
+    assert!(!Path::new(&folder.path("no")).exists());
+}
+
+#[test]
+fn readers_may_leave() {
+    use std::process::Stdio;
+    let gone = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let nothing = ["replay", "nonsense"];
+    let report = ["--quick", "--op", "nll", "--type", "f32", "--backend", "scalar"];
+    for (args, out, err) in [(&report[..], gone(), Stdio::piped()), (&nothing, Stdio::piped(), gone())] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lossprep-verify"));
+        let output = command.args(args).stdout(out).stderr(err).output().unwrap();
+        assert_eq!(output.status.code(), Some(141), "{args:?}");
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    }
+}
