@@ -8,7 +8,7 @@ use crate::oracle::{Op, Params};
 use crate::output::{note, say};
 use lossprep::{Backend, Error, Kernels, Layout, Range};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -274,13 +274,17 @@ pub fn hex(digest: u64) -> String {
     format!("{digest:016x}")
 }
 
-/// The functions' entries of a certificate.
+/// The functions' entries of a certificate in a file.
 ///
 /// # Errors
 /// If the file cannot be read or is none.
 pub fn read(path: &Path) -> Result<Vec<(Function, Value)>, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let json: Value = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn parse(text: &str) -> Result<Vec<(Function, Value)>, String> {
+    let json: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let list = json["functions"].as_array().ok_or("no list of functions")?;
     let all = Function::all();
     list.iter()
@@ -293,12 +297,14 @@ pub fn read(path: &Path) -> Result<Vec<(Function, Value)>, String> {
         .collect()
 }
 
+/// Part of the program, which may be run where its source is not.
+const CERTIFICATE: &str = include_str!("../certificate.json");
+
 /// Which digests to compute again.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The certificate
-    #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/certificate.json"))]
-    file: std::path::PathBuf,
+    /// The certificate [default: certificate.json of the source this program was built from]
+    file: Option<PathBuf>,
     /// All 2³² inputs on this backend, instead of every 257th on each
     #[arg(long, value_name = "BACKEND")]
     full: Option<String>,
@@ -309,7 +315,7 @@ pub struct Options {
 /// # Errors
 /// If there is no such file or backend.
 pub fn run(options: &Options) -> Result<bool, String> {
-    let entries = read(&options.file)?;
+    let entries = options.file.as_ref().map_or_else(|| parse(CERTIFICATE), |path| read(path))?;
     let mut holds = true;
     let mut verdict = |function: Function, backend: Backend, digest: u64, entry: &Value, key: &str| {
         let same = entry[key] == hex(digest);

@@ -269,9 +269,9 @@ pub struct Options {
     /// Only functions whose name begins so
     #[arg(long)]
     only: Option<String>,
-    /// The certificate; entries of other functions stay in it
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/certificate.json"))]
-    out: PathBuf,
+    /// The certificate; entries of other functions stay in it [default: certificate.json of the source]
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Finished parts; a run that was stopped goes on from here
     #[arg(long, default_value = "exhaustive.jsonl")]
     record: PathBuf,
@@ -282,8 +282,9 @@ pub struct Options {
 /// # Errors
 /// If a file cannot be read or written.
 pub fn run(options: &Options) -> Result<bool, String> {
-    let out = &options.out;
-    output::writable([out])?;
+    let own = || concat!(env!("CARGO_MANIFEST_DIR"), "/certificate.json").into();
+    let out = options.out.clone().unwrap_or_else(own);
+    output::writable([&out])?;
     let kernels = Backend::best().and_then(Backend::try_get).map_err(|e| e.to_string())?;
     let only = options.only.as_deref().unwrap_or("");
     let functions: Vec<Function> =
@@ -310,7 +311,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     })?;
     let done = done.into_inner().map_err(|e| e.to_string())?;
     let mut entries: BTreeMap<String, Value> = if out.exists() {
-        crate::certificate::read(out)?.into_iter().map(|(f, entry)| (f.name(), entry)).collect()
+        crate::certificate::read(&out)?.into_iter().map(|(f, entry)| (f.name(), entry)).collect()
     } else {
         BTreeMap::new()
     };
@@ -327,7 +328,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
         env!("CARGO_PKG_VERSION"),
         list.join(",\n")
     );
-    output::write(out, text)?;
+    output::write(&out, text)?;
     say(report)?;
     Ok(holds)
 }

@@ -331,3 +331,9 @@ fn readers_may_leave() {
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     }
 }
+
+#[test]
+fn help_names_no_path_of_this_machine() {
+    let text = exit(&["certificate", "--help"], 0);
+    assert!(text.contains("certificate.json") && !text.contains(env!("CARGO_MANIFEST_DIR")), "{text}");
+}
