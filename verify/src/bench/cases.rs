@@ -189,6 +189,10 @@ operations! {
         |r, out| naive::scaled_sigmoid_inverse_vjp(r.x, r.range.lo(), r.range.hi(), r.g, out);
 }
 
+fn range<T: Number>() -> Range<T> {
+    Range::new(T::round_from(25.0), T::round_from(346.0)).unwrap()
+}
+
 /// Losses and gradients for class 0 of each row, to be summed.
 fn cross_entropy<T: Number>(kernels: Kernels, data: &Data<T>, out: &mut [T]) -> Result<(), Error> {
     let (target, options) = (Target::Classes(&data.classes), CrossEntropyOptions::new());
@@ -294,7 +298,7 @@ impl<T: Number> Case<T> {
             x: normals(1, elements),
             norm: vec![T::zero(); rows],
             g: normals(2, if operation.reduced_upstream { rows } else { elements }),
-            range: Range::new(T::round_from(25.0), T::round_from(346.0)).unwrap(),
+            range: range(),
             guard: NormGuard::Max(T::round_from(EPS)),
             classes: vec![0; rows],
             ones: vec![T::one(); rows],
@@ -311,10 +315,35 @@ impl<T: Number> Case<T> {
             saved(kernels, &data, &mut y).unwrap();
             data.x = y;
         }
-        let out = vec![T::zero(); if operation.reduces { rows } else { elements }];
+        let copied = data.x.clone();
+        Self::of(operation, data, copied)
+    }
+
+    fn of(operation: Operation<T>, data: Data<T>, copied: Vec<T>) -> Self {
+        let layout = data.layout;
+        let mut out = vec![T::zero(); if operation.reduces { layout.row_count() } else { layout.elements() }];
+        // Touched, so that no first call pays for its pages.
+        out.fill(T::one());
         let gathered =
             std::array::from_fn(|_| vec![T::zero(); if layout.inner() == 1 { 0 } else { layout.len() }]);
-        Self { operation, copied: data.x.clone(), data, out, gathered }
+        Self { operation, data, out, copied, gathered }
+    }
+
+    /// The same data in f64, for the naive loop.
+    fn widened(&self) -> Case<f64> {
+        let widen = |v: &[T]| -> Vec<f64> { v.iter().map(|v| v.exact_f64()).collect() };
+        let data = Data {
+            layout: self.data.layout,
+            x: widen(&self.data.x),
+            norm: widen(&self.data.norm),
+            g: widen(&self.data.g),
+            range: range(),
+            guard: NormGuard::Max(EPS),
+            classes: Vec::new(),
+            ones: Vec::new(),
+            losses: RefCell::default(),
+        };
+        Case::of(operation(self.operation.name), data, Vec::new())
     }
 
     /// Elements of the input.
@@ -444,11 +473,7 @@ impl<T: Number> Case<T> {
     /// # Panics
     /// If it does not.
     pub fn check(&mut self, candidates: &[Candidate]) {
-        let widen = |v: &[T]| -> Vec<f64> { v.iter().map(|v| v.exact_f64()).collect() };
-        let mut wide = Case::<f64>::new(self.operation.name, self.data.layout);
-        wide.data.x = widen(&self.data.x);
-        wide.data.norm = widen(&self.data.norm);
-        wide.data.g = widen(&self.data.g);
+        let mut wide = self.widened();
         wide.naive();
         let largest = wide.out.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
         let name = self.operation.name;

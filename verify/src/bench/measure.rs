@@ -13,20 +13,34 @@ pub type Samples = Vec<f64>;
 
 /// Times `count` candidates in turns for about `budget`; `time(i, calls)` runs candidate `i`.
 ///
-/// Each has the same share of the time, spent evenly, so that a slow candidate sits out rounds.
+/// Each has the same share of the time, spent evenly, so that a slow candidate sits out rounds; of one that a single call
+/// takes more than its share there is this one sample.
 pub fn interleave(
     count: usize,
     budget: Duration,
     time: &mut dyn FnMut(usize, u64) -> Duration,
 ) -> Vec<Samples> {
-    let once: Vec<Duration> =
-        (0..count).map(|i| time(i, 1).min(time(i, 1)).max(Duration::from_nanos(1))).collect();
     let share = budget.as_secs_f64() / count as f64;
     let mut samples = vec![Samples::new(); count];
     let mut used = vec![0.0; count];
+    let once: Vec<Duration> = (0..count)
+        .map(|i| {
+            let first = time(i, 1);
+            if first >= WARMED && first.as_secs_f64() >= share {
+                used[i] = first.as_secs_f64();
+                samples[i].push(used[i] * 1e9);
+                return first;
+            }
+            first.min(time(i, 1)).max(Duration::from_nanos(1))
+        })
+        .collect();
+    let open = samples.iter().filter(|s| s.is_empty()).count();
+    if open == 0 {
+        return samples;
+    }
     let start = Instant::now();
     loop {
-        let part = start.elapsed().as_secs_f64() / budget.as_secs_f64();
+        let part = start.elapsed().as_secs_f64() / (share * open as f64);
         for i in 0..count {
             if !samples[i].is_empty() && (used[i] / share > part || part >= 1.0) {
                 continue;
@@ -88,6 +102,22 @@ mod tests {
             start.elapsed()
         });
         assert!(median(&samples[0]) >= 2e4 && median(&samples[1]) >= 4e6);
+    }
+
+    #[test]
+    fn what_takes_more_than_its_share_is_called_once() {
+        let mut calls = [0; 2];
+        let pause = [Duration::from_micros(20), Duration::from_millis(4)];
+        let samples = interleave(2, Duration::from_millis(6), &mut |i, n| {
+            calls[i] += n;
+            std::thread::sleep(pause[i] * n as u32);
+            pause[i] * n as u32
+        });
+        assert_eq!((calls[1], &samples[1]), (1, &vec![4e6]));
+        assert!(calls[0] > 2 && !samples[0].is_empty(), "{calls:?}");
+        // And where that goes for all, nothing is waited for.
+        let samples = interleave(2, Duration::from_secs(100), &mut |_, _| Duration::from_secs(99));
+        assert_eq!(samples, [[99e9], [99e9]]);
     }
 
     #[test]
