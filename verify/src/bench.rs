@@ -27,8 +27,8 @@ pub struct Options {
     /// Only this element type
     #[arg(long = "type", value_name = "f32|f64", value_parser = ["f32", "f64"])]
     element: Option<String>,
-    /// Only these backends; scalar runs only if it is named
-    #[arg(long, value_parser = backend)]
+    /// Only these backends, as in avx2,portable; scalar runs only if it is named
+    #[arg(long, value_parser = backend, value_delimiter = ',')]
     backend: Vec<Backend>,
     /// Only this shape, as in 64x1000, or all that contain the text
     #[arg(long)]
@@ -36,7 +36,8 @@ pub struct Options {
     /// Every operation and form on every shape; takes several minutes: give it more --seconds
     #[arg(long)]
     all: bool,
-    /// How long it may take; less is noisier
+    /// Seconds of timing; less is noisier. Making inputs, checking answers and a call of each candidate in each of three
+    /// passes take what they take: a minute or more with --op or --all
     #[arg(long, default_value_t = 60.0, value_parser = seconds)]
     seconds: f64,
     /// Writes the figures as JSON, for --compare
@@ -138,21 +139,28 @@ struct Timed {
     samples: Vec<(&'static str, Samples)>,
 }
 
+/// Where nobody looks, a line each time that this has passed.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// Times the rows, in passes.
 fn rows(plans: &[Plan], backends: &[Backend], seconds: f64) -> Vec<Row> {
     let mut timed: Vec<Vec<Timed>> = plans.iter().map(|_| Vec::new()).collect();
     let start = Instant::now();
     let visible = std::io::stderr().is_terminal();
+    let mut shown: Option<Instant> = None;
     for number in 0..PASSES {
         for (i, plan) in plans.iter().enumerate() {
             let done = number * plans.len() + i;
             // What is left is shared by what is left: preparing and checking take their part too.
             let left = (seconds - start.elapsed().as_secs_f64()) / (PASSES * plans.len() - done) as f64;
             let budget = Duration::from_secs_f64(left.max(0.005));
+            let percent = 100 * done / (PASSES * plans.len());
+            let name = format!("{} {} {}", plan.type_name, plan.op, plan.shape.name);
             if visible {
-                let percent = 100 * done / (PASSES * plans.len());
-                let name = format!("{} {} {}", plan.type_name, plan.op, plan.shape.name);
                 note(format!("\r{percent:>3}% {name:<60}"));
+            } else if shown.is_none_or(|shown| shown.elapsed() >= QUIET) {
+                note(format!("{percent:>3}% after {:.0} s: {name}\n", start.elapsed().as_secs_f64()));
+                shown = Some(Instant::now());
             }
             timed[i].push(match plan.type_name {
                 "f32" => pass::<f32>(plan, backends, budget, number == 0),
@@ -345,6 +353,18 @@ pub fn run(options: &Options) -> Result<bool, String> {
     } else {
         options.backend.clone()
     };
+    if let (Some(old), Some(path)) = (&old, &options.compare) {
+        let has = |p: &Plan| {
+            old.find(p.type_name, p.op, p.shape.extents)
+                .is_some_and(|row| backends.iter().any(|b| row.figure(b.name()).is_some()))
+        };
+        if !plans.iter().any(has) {
+            return Err(format!(
+                "{}: nothing to compare: none of these rows on any of these backends is in it",
+                path.display()
+            ));
+        }
+    }
     let start = Instant::now();
     let mut new = Record {
         machine: machine(),
@@ -405,6 +425,13 @@ mod tests {
     }
 
     #[test]
+    fn backends_are_named_one_by_one_or_together() {
+        let both = vec![Backend::Portable, Backend::Scalar];
+        assert_eq!(options(&["--backend", "portable,scalar"]).backend, both);
+        assert_eq!(options(&["--backend", "portable", "--backend", "scalar"]).backend, both);
+    }
+
+    #[test]
     fn a_run_is_reported_written_and_compared() {
         let folder = std::env::temp_dir().join(format!("lossprep-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -414,6 +441,13 @@ mod tests {
         assert_eq!(run(&options(&[&small[..], &["--json", &json, "--html", &html]].concat())), Ok(true));
         let record = Record::parse(&std::fs::read_to_string(&json).unwrap()).unwrap();
         assert_eq!(record.rows.len(), 6);
+        // Neither another row nor another backend can be compared: an error, and before anything is timed.
+        for other in [["--shape", "16x10"], ["--backend", "scalar"], ["--op", "l2_norm"]] {
+            let rest: &[&str] =
+                if other[0] == "--shape" { &["--op", "logsumexp"] } else { &["--shape", "1x8"] };
+            let args = [&other[..], rest, &["--seconds", "9999", "--compare", &json]].concat();
+            assert!(run(&options(&args)).unwrap_err().contains("nothing to compare"), "{args:?}");
+        }
         let text = table(&record);
         assert!(text.contains("f64 logsumexp") && text.contains("xsum") && !text.contains("NaN"), "{text}");
         let page = std::fs::read_to_string(&html).unwrap();

@@ -337,3 +337,16 @@ fn help_names_no_path_of_this_machine() {
     let text = exit(&["certificate", "--help"], 0);
     assert!(text.contains("certificate.json") && !text.contains(env!("CARGO_MANIFEST_DIR")), "{text}");
 }
+
+#[test]
+fn a_benchmark_says_where_it_is_and_what_it_cannot_compare() {
+    let folder = Folder::new("bench");
+    let json = folder.path("old.json");
+    let row = ["--op", "logsumexp", "--shape", "1x8", "--type", "f32", "--seconds", "0.05"];
+    let output = run(&[&["bench", "--json", &json, "--backend", "portable,scalar"], &row[..]].concat());
+    let (text, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("portable") && text.contains("scalar"), "{text}");
+    assert!(progress.starts_with("  0% after 0 s: f32 logsumexp 1x8\n"), "{progress}");
+    let other = ["bench", "--op", "l2_norm", "--seconds", "9999", "--compare", &json];
+    assert!(exit(&other, 2).contains("nothing to compare"));
+}

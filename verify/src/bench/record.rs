@@ -118,11 +118,9 @@ impl Record {
         })
     }
 
-    /// The row of the same operation, type and shape.
-    fn row(&self, like: &Row) -> Option<&Row> {
-        self.rows
-            .iter()
-            .find(|r| (&r.type_name, &r.op, r.extents) == (&like.type_name, &like.op, like.extents))
+    /// The row of that type, operation and shape.
+    pub fn find(&self, type_name: &str, op: &str, extents: [usize; 3]) -> Option<&Row> {
+        self.rows.iter().find(|r| (&*r.type_name, &*r.op, r.extents) == (type_name, op, extents))
     }
 }
 
@@ -179,7 +177,7 @@ impl Change {
 pub fn changes(old: &Record, new: &Record) -> Vec<Change> {
     let mut all = Vec::new();
     for (index, row) in new.rows.iter().enumerate() {
-        let Some(before) = old.row(row) else { continue };
+        let Some(before) = old.find(&row.type_name, &row.op, row.extents) else { continue };
         for (backend, now) in row.backends() {
             let Some(then) = before.figure(backend) else { continue };
             let by_clock = now.ns / then.ns;
