@@ -353,12 +353,13 @@ fn softmax_family<R: Real>(op: Op, row: Row, params: &Params) -> Vec<Truth<R>> {
         _ => State::<R>::new(x, params.temperature).probabilities().collect(),
     };
     if g.iter().any(|v| !v.is_finite()) {
-        // The derivative is exactly 0 where the probability is, whatever arrives.
+        // The derivative is exactly 0 where the probability is, and of a row with one element, whatever arrives.
+        let alone = x.len() == 1;
         let truth = |v: &f64| {
             let constant = match forward {
-                Op::Softmax => *v == 0.0,
+                Op::Softmax => *v == 0.0 || alone && *v == 1.0,
                 Op::Logsumexp => *v == f64::NEG_INFINITY,
-                _ => false,
+                _ => alone && *v == 0.0,
             };
             if constant { Truth::value(R::zero(), Claim::Result) } else { Truth::special(Expect::Nan) }
         };
