@@ -62,7 +62,9 @@
 //! ```
 
 use crate::error::check_len;
-use crate::{ClassOptions, CrossEntropyOptions, Element, Error, Layout, NormGuard, Range, Target};
+use crate::{
+    ClassOptions, CrossEntropyOptions, Element, Error, Layout, NormGuard, Range, SoftmaxOptions, Target,
+};
 use core::marker::PhantomData;
 
 /// How far a row may be from what its type says: 64 ε of the element type, 7.6e-6 for f32 and 1.4e-14 for f64.
@@ -149,6 +151,9 @@ wrapper! {
 
 wrapper! {
     /// Rows of probabilities: not negative, with the sum 1.
+    ///
+    /// What a softmax gives is taken as such. Two kinds of its rows are not: those of NaN, and those in which nothing
+    /// takes part, see [`softmax_with`]; [`Probabilities::new`] refuses them.
     Probabilities, IsProbabilities {},
     "`{Self}` is not a distribution in each row",
     "this takes probabilities",
@@ -156,7 +161,7 @@ wrapper! {
 }
 
 wrapper! {
-    /// Rows of log-probabilities: not positive, with the logsumexp 0.
+    /// Rows of log-probabilities: not positive, with the logsumexp 0; with the exceptions of [`Probabilities`].
     LogProbabilities, IsLogProbabilities {},
     "`{Self}` is not log-probabilities",
     "this takes log-probabilities",
@@ -248,6 +253,18 @@ impl<T: Element, V: AsRef<[T]>> Logits<T, V> {
         Ok(Probabilities { values: self.values, layout: self.layout, element: PhantomData })
     }
 
+    /// [`softmax_with`] in the place of the logits.
+    ///
+    /// # Errors
+    /// Those of [`crate::softmax_with`].
+    pub fn softmax_with(mut self, options: &SoftmaxOptions<'_, T>) -> Result<Probabilities<T, V>, Error>
+    where
+        V: AsMut<[T]>,
+    {
+        crate::softmax_in_place_with(self.values.as_mut(), self.layout, options)?;
+        Ok(Probabilities { values: self.values, layout: self.layout, element: PhantomData })
+    }
+
     /// [`log_softmax`] in the place of the logits.
     ///
     /// # Errors
@@ -257,6 +274,21 @@ impl<T: Element, V: AsRef<[T]>> Logits<T, V> {
         V: AsMut<[T]>,
     {
         crate::log_softmax_in_place(self.values.as_mut(), self.layout)?;
+        Ok(LogProbabilities { values: self.values, layout: self.layout, element: PhantomData })
+    }
+
+    /// [`log_softmax_with`] in the place of the logits.
+    ///
+    /// # Errors
+    /// Those of [`crate::log_softmax_with`].
+    pub fn log_softmax_with(
+        mut self,
+        options: &SoftmaxOptions<'_, T>,
+    ) -> Result<LogProbabilities<T, V>, Error>
+    where
+        V: AsMut<[T]>,
+    {
+        crate::log_softmax_in_place_with(self.values.as_mut(), self.layout, options)?;
         Ok(LogProbabilities { values: self.values, layout: self.layout, element: PhantomData })
     }
 
@@ -424,6 +456,33 @@ pub fn softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
     Ok(Probabilities { values: out, layout: x.layout(), element: PhantomData })
 }
 
+/// Probabilities of logits with a temperature, a mask or valid lengths, into `out`, as [`crate::softmax_with`].
+///
+/// A row is a distribution over what takes part in it, and 0 elsewhere. One in which nothing does is what
+/// [`EmptyRows`](crate::EmptyRows) says: with `Zeros`, the default, no distribution: its sum is 0, and as a target of
+/// [`kl_div`], or of [`soft_cross_entropy`] without label smoothing and z-loss, it contributes nothing; with `Uniform`
+/// one over all its elements; with `Nan` NaN.
+///
+/// ```
+/// use lossprep::{Layout, SoftmaxOptions, typed};
+/// let logits = typed::Logits::new([2.0_f32, 2.0, 5.0, 1.0, 1.0, 1.0], Layout::rows(2, 3)?)?;
+/// let p = typed::softmax_with(logits, &SoftmaxOptions::new().lengths(&[2, 0]), [0.0; 6])?;
+/// assert_eq!(p.values(), [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`crate::softmax_with`].
+pub fn softmax_with<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
+    x: impl IsLogits<T>,
+    options: &SoftmaxOptions<'_, T>,
+    mut out: V,
+) -> Result<Probabilities<T, V>, Error> {
+    let x = x.view();
+    crate::softmax_with(x.values(), x.layout(), options, out.as_mut())?;
+    Ok(Probabilities { values: out, layout: x.layout(), element: PhantomData })
+}
+
 /// Log-probabilities of logits, into `out`, as [`crate::log_softmax`].
 ///
 /// # Errors
@@ -434,6 +493,24 @@ pub fn log_softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
 ) -> Result<LogProbabilities<T, V>, Error> {
     let x = x.view();
     crate::log_softmax(x.values(), x.layout(), out.as_mut())?;
+    Ok(LogProbabilities { values: out, layout: x.layout(), element: PhantomData })
+}
+
+/// Log-probabilities of logits with a temperature, a mask or valid lengths, into `out`, as
+/// [`crate::log_softmax_with`].
+///
+/// The logarithms of what [`softmax_with`] gives: −∞ for what takes no part. A row of only −∞ has an [`nll`] of +∞
+/// for every class: give it the ignored one.
+///
+/// # Errors
+/// Those of [`crate::log_softmax_with`].
+pub fn log_softmax_with<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
+    x: impl IsLogits<T>,
+    options: &SoftmaxOptions<'_, T>,
+    mut out: V,
+) -> Result<LogProbabilities<T, V>, Error> {
+    let x = x.view();
+    crate::log_softmax_with(x.values(), x.layout(), options, out.as_mut())?;
     Ok(LogProbabilities { values: out, layout: x.layout(), element: PhantomData })
 }
 

@@ -1,7 +1,7 @@
 //! What `typed` accepts and refuses; and the messages of the compiler for what does not compile, to the letter.
 
 use lossprep::typed::{LogProbabilities, Logits, Probabilities, Ranged, UnitVectors};
-use lossprep::{Error, Layout, NormGuard, Range, typed};
+use lossprep::{ClassOptions, EmptyRows, Error, Layout, NormGuard, Range, SoftmaxOptions, typed};
 
 /// The messages are pinned for one compiler: others phrase them differently.
 const COMPILER: &str = "rustc 1.95.";
@@ -91,4 +91,47 @@ fn a_wrapper_costs_nothing_and_gives_the_bits_of_the_plain_call() {
     let unit = UnitVectors::new_unchecked(x, layout).unwrap();
     let refused = typed::triplet_margin(unit, turned, unit, 0.2, &mut plain);
     assert!(matches!(refused, Err(Error::Parameter { name: "layout", .. })));
+}
+
+#[test]
+fn softmax_with_options_is_that_of_the_plain_call_and_empty_rows_are_as_documented() {
+    let layout = Layout::new(2, 3, 2).unwrap();
+    let x: [f64; 12] = core::array::from_fn(|i| ((i * 37) % 101) as f64 * 0.21 - 9.0);
+    let logits = Logits::new(x, layout).unwrap();
+    let (mut plain, mut in_logs) = ([0.0; 12], [0.0; 12]);
+    for (policy, sum) in [(EmptyRows::Zeros, 0.0), (EmptyRows::Uniform, 1.0), (EmptyRows::Nan, f64::NAN)] {
+        let options = SoftmaxOptions::new().temperature(0.7).lengths(&[3, 2, 0, 1]).empty_rows(policy);
+        lossprep::softmax_with(&x, layout, &options, &mut plain).unwrap();
+        lossprep::log_softmax_with(&x, layout, &options, &mut in_logs).unwrap();
+        let p = typed::softmax_with(logits, &options, [0.0; 12]).unwrap();
+        let log_p = typed::log_softmax_with(logits, &options, [0.0; 12]).unwrap();
+        assert_eq!(bits(p.values()), bits(&plain));
+        assert_eq!(bits(log_p.values()), bits(&in_logs));
+        assert_eq!(bits(logits.softmax_with(&options).unwrap().values()), bits(&plain));
+        assert_eq!(bits(logits.log_softmax_with(&options).unwrap().values()), bits(&in_logs));
+        // Row 2, in which nothing takes part, is elements 6, 8 and 10.
+        let empty = plain[6] + plain[8] + plain[10];
+        assert!((empty - sum).abs() < 1e-15 || (empty.is_nan() && sum.is_nan()));
+        let row = |result: Result<(), Error>| matches!(result, Err(Error::Row { row: 2, .. }));
+        assert_eq!(row(Probabilities::new(plain, layout).map(|_| ())), policy != EmptyRows::Uniform);
+        assert_eq!(row(LogProbabilities::new(in_logs, layout).map(|_| ())), policy != EmptyRows::Uniform);
+        if policy == EmptyRows::Zeros {
+            let (mut losses, mut grad) = ([7.0; 4], [7.0; 12]);
+            let options = lossprep::CrossEntropyOptions::new();
+            typed::soft_cross_entropy_with_grad(logits, p, &[1.0; 4], &options, &mut losses, &mut grad)
+                .unwrap();
+            assert_eq!([losses[2], grad[6], grad[8], grad[10]], [0.0; 4]);
+            typed::kl_div(logits, p, 0.7, &mut losses).unwrap();
+            assert_eq!(losses[2], 0.0);
+            typed::nll(log_p, &[0; 4], &ClassOptions::new(), &mut losses).unwrap();
+            assert_eq!(losses[2], f64::INFINITY);
+            let options = ClassOptions::new().ignore_index(3);
+            typed::nll(log_p, &[0, 0, 3, 0], &options, &mut losses).unwrap();
+            assert_eq!(losses[2], 0.0);
+        }
+    }
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|v| v.to_bits()).collect()
 }
