@@ -53,6 +53,17 @@
 //! # Ok::<(), lossprep::Error>(())
 //! ```
 //!
+//! And its gradients:
+//!
+//! ```compile_fail,E0277
+//! use lossprep::{Layout, typed::{UnitVectors, triplet_margin_with_grad}};
+//! let unit = UnitVectors::new([1.0_f32, 0.0], Layout::rows(1, 2)?)?;
+//! let (features, mut g) = ([3.0_f32, 4.0], [[0.0; 2]; 3]);
+//! let [a, p, n] = &mut g;
+//! triplet_margin_with_grad(&features, unit, unit, 0.2, &[1.0], &mut [0.0], [a, p, n])?;
+//! # Ok::<(), lossprep::Error>(())
+//! ```
+//!
 //! A regression target that nobody compared with the range:
 //!
 //! ```compile_fail,E0277
@@ -152,8 +163,8 @@ wrapper! {
 wrapper! {
     /// Rows of probabilities: not negative, with the sum 1.
     ///
-    /// What a softmax gives is taken as such. Two kinds of its rows are not: those of NaN, and those in which nothing
-    /// takes part, see [`softmax_with`]; [`Probabilities::new`] refuses them.
+    /// What a softmax gives is taken as such. Two kinds of its rows are not, and [`Probabilities::new`] refuses
+    /// them: those of NaN, and those in which nothing takes part, see [`softmax_with`].
     Probabilities, IsProbabilities {},
     "`{Self}` is not a distribution in each row",
     "this takes probabilities",
@@ -304,6 +315,21 @@ impl<T: Element, V: AsRef<[T]>> Logits<T, V> {
     ) -> Result<(), Error> {
         cross_entropy(self, classes, options, losses)
     }
+
+    /// [`cross_entropy_with_grad`] of these logits.
+    ///
+    /// # Errors
+    /// Those of [`crate::cross_entropy`].
+    pub fn cross_entropy_with_grad(
+        &self,
+        classes: &[usize],
+        upstream: &[T],
+        options: &CrossEntropyOptions<'_, T>,
+        losses: &mut [T],
+        grad: &mut [T],
+    ) -> Result<(), Error> {
+        cross_entropy_with_grad(self, classes, upstream, options, losses, grad)
+    }
 }
 
 impl<T: Element, V: AsRef<[T]>> Probabilities<T, V> {
@@ -367,6 +393,21 @@ impl<T: Element, V: AsRef<[T]>> LogProbabilities<T, V> {
         losses: &mut [T],
     ) -> Result<(), Error> {
         nll(self, classes, options, losses)
+    }
+
+    /// [`nll_with_grad`] of these log-probabilities.
+    ///
+    /// # Errors
+    /// Those of [`crate::nll`].
+    pub fn nll_with_grad(
+        &self,
+        classes: &[usize],
+        upstream: &[T],
+        options: &ClassOptions<'_, T>,
+        losses: &mut [T],
+        grad: &mut [T],
+    ) -> Result<(), Error> {
+        nll_with_grad(self, classes, upstream, options, losses, grad)
     }
 }
 
@@ -436,6 +477,17 @@ fn check_same(a: Layout, b: Layout) -> Result<(), Error> {
     }
 }
 
+/// Tensors as views of them; `Err` unless all have their rows in the same places.
+macro_rules! views {
+    ($first:ident, $($other:ident),+) => {
+        let $first = $first.view();
+        $(
+            let $other = $other.view();
+            check_same($first.layout(), $other.layout())?;
+        )+
+    };
+}
+
 /// Probabilities of logits, into `out`, as [`crate::softmax`].
 ///
 /// ```
@@ -459,9 +511,9 @@ pub fn softmax<T: Element, V: AsRef<[T]> + AsMut<[T]>>(
 /// Probabilities of logits with a temperature, a mask or valid lengths, into `out`, as [`crate::softmax_with`].
 ///
 /// A row is a distribution over what takes part in it, and 0 elsewhere. One in which nothing does is what
-/// [`EmptyRows`](crate::EmptyRows) says: with `Zeros`, the default, no distribution: its sum is 0, and as a target of
-/// [`kl_div`], or of [`soft_cross_entropy`] without label smoothing and z-loss, it contributes nothing; with `Uniform`
-/// one over all its elements; with `Nan` NaN.
+/// [`EmptyRows`](crate::EmptyRows) says. With `Zeros`, the default, it is no distribution: its sum is 0, and as a
+/// target of [`kl_div`], or of [`soft_cross_entropy`] without label smoothing and z-loss, it contributes nothing. With
+/// `Uniform` it is one, over all its elements.
 ///
 /// ```
 /// use lossprep::{Layout, SoftmaxOptions, typed};
@@ -601,23 +653,21 @@ pub fn cross_entropy_with_grad<T: Element>(
 /// ```
 ///
 /// # Errors
-/// Those of [`crate::cross_entropy`], and [`Error::Parameter`] for layouts that differ.
+/// Those of [`crate::cross_entropy`]; [`Error::Parameter`] also for layouts that differ.
 pub fn soft_cross_entropy<T: Element>(
     x: impl IsLogits<T>,
     target: impl IsProbabilities<T>,
     options: &CrossEntropyOptions<'_, T>,
     losses: &mut [T],
 ) -> Result<(), Error> {
-    let x = x.view();
-    let target = target.view();
-    check_same(x.layout(), target.layout())?;
+    views!(x, target);
     crate::cross_entropy(x.values(), Target::Probabilities(target.values()), x.layout(), options, losses)
 }
 
 /// [`crate::cross_entropy_with_grad`] of logits and a distribution for each row.
 ///
 /// # Errors
-/// Those of [`crate::cross_entropy`], and [`Error::Parameter`] for layouts that differ.
+/// Those of [`crate::cross_entropy`]; [`Error::Parameter`] also for layouts that differ.
 pub fn soft_cross_entropy_with_grad<T: Element>(
     x: impl IsLogits<T>,
     target: impl IsProbabilities<T>,
@@ -626,9 +676,7 @@ pub fn soft_cross_entropy_with_grad<T: Element>(
     losses: &mut [T],
     grad: &mut [T],
 ) -> Result<(), Error> {
-    let x = x.view();
-    let target = target.view();
-    check_same(x.layout(), target.layout())?;
+    views!(x, target);
     let target = Target::Probabilities(target.values());
     crate::cross_entropy_with_grad(x.values(), target, upstream, x.layout(), options, losses, grad)
 }
@@ -648,6 +696,23 @@ pub fn focal_loss<T: Element>(
     crate::focal_loss(x.values(), classes, gamma, x.layout(), options, losses)
 }
 
+/// [`crate::focal_loss_with_grad`] of logits and classes.
+///
+/// # Errors
+/// Those of [`crate::focal_loss`].
+pub fn focal_loss_with_grad<T: Element>(
+    x: impl IsLogits<T>,
+    classes: &[usize],
+    gamma: T,
+    upstream: &[T],
+    options: &ClassOptions<'_, T>,
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    let x = x.view();
+    crate::focal_loss_with_grad(x.values(), classes, gamma, upstream, x.layout(), options, losses, grad)
+}
+
 /// [`crate::kl_div`] of a distribution for each row from the softmax of logits.
 ///
 /// ```
@@ -661,17 +726,43 @@ pub fn focal_loss<T: Element>(
 /// ```
 ///
 /// # Errors
-/// Those of [`crate::kl_div`], and [`Error::Parameter`] for layouts that differ.
+/// Those of [`crate::kl_div`]; [`Error::Parameter`] also for layouts that differ.
 pub fn kl_div<T: Element>(
     x: impl IsLogits<T>,
     target: impl IsProbabilities<T>,
     temperature: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
-    let x = x.view();
-    let target = target.view();
-    check_same(x.layout(), target.layout())?;
+    views!(x, target);
     crate::kl_div(x.values(), target.values(), temperature, x.layout(), losses)
+}
+
+/// [`crate::kl_div_with_grad`] of a distribution for each row from the softmax of logits.
+///
+/// ```
+/// use lossprep::{Layout, SoftmaxOptions, typed};
+/// let layout = Layout::rows(1, 3)?;
+/// let student = typed::Logits::new([0.0_f32, 1.0, 0.5], layout)?;
+/// let soft = SoftmaxOptions::new().temperature(2.0);
+/// let teacher = typed::Logits::new([3.0, 0.0, -1.0], layout)?.softmax_with(&soft)?;
+/// let (mut losses, mut grad) = ([0.0], [0.0; 3]);
+/// typed::kl_div_with_grad(student, teacher, 2.0, &[4.0], &mut losses, &mut grad)?; // T² = 4
+/// assert!(losses[0] > 0.0 && grad[0] < 0.0 && grad[1] > 0.0);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`crate::kl_div`]; [`Error::Parameter`] also for layouts that differ.
+pub fn kl_div_with_grad<T: Element>(
+    x: impl IsLogits<T>,
+    target: impl IsProbabilities<T>,
+    temperature: T,
+    upstream: &[T],
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    views!(x, target);
+    crate::kl_div_with_grad(x.values(), target.values(), temperature, upstream, x.layout(), losses, grad)
 }
 
 /// [`crate::binary_cross_entropy_with_logits`] of logits.
@@ -688,6 +779,23 @@ pub fn binary_cross_entropy_with_logits<T: Element>(
     crate::binary_cross_entropy_with_logits(x.values(), target, pos_weight, x.layout(), losses)
 }
 
+/// [`crate::binary_cross_entropy_with_logits_with_grad`] of logits.
+///
+/// # Errors
+/// Those of [`crate::binary_cross_entropy_with_logits`].
+pub fn binary_cross_entropy_with_logits_with_grad<T: Element>(
+    x: impl IsLogits<T>,
+    target: &[T],
+    pos_weight: Option<&[T]>,
+    upstream: &[T],
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    let view = x.view();
+    let (x, layout) = (view.values(), view.layout());
+    crate::binary_cross_entropy_with_logits_with_grad(x, target, pos_weight, upstream, layout, losses, grad)
+}
+
 /// [`crate::nll`] of log-probabilities and classes.
 ///
 /// # Errors
@@ -702,10 +810,41 @@ pub fn nll<T: Element>(
     crate::nll(log_p.values(), classes, log_p.layout(), options, losses)
 }
 
+/// [`crate::nll_with_grad`] of log-probabilities and classes.
+///
+/// The gradient is that in the log-probabilities, which [`crate::log_softmax_vjp`] brings to the logits;
+/// [`cross_entropy_with_grad`] gives that in the logits at once.
+///
+/// ```
+/// use lossprep::{ClassOptions, Layout, log_softmax_vjp, typed};
+/// let layout = Layout::rows(1, 2)?;
+/// let log_p = typed::Logits::new([0.0_f32, 0.0], layout)?.log_softmax()?;
+/// let (mut losses, mut in_log_p, mut grad) = ([0.0], [0.0; 2], [0.0; 2]);
+/// log_p.nll_with_grad(&[1], &[1.0], &ClassOptions::new(), &mut losses, &mut in_log_p)?;
+/// assert_eq!(in_log_p, [0.0, -1.0]);
+/// log_softmax_vjp(log_p.values(), &in_log_p, layout, &mut grad)?;
+/// assert_eq!(grad, [0.5, -0.5]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`crate::nll`].
+pub fn nll_with_grad<T: Element>(
+    log_p: impl IsLogProbabilities<T>,
+    classes: &[usize],
+    upstream: &[T],
+    options: &ClassOptions<'_, T>,
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    let log_p = log_p.view();
+    crate::nll_with_grad(log_p.values(), classes, upstream, log_p.layout(), options, losses, grad)
+}
+
 /// [`crate::triplet_margin`] of unit vectors.
 ///
 /// # Errors
-/// Those of [`crate::triplet_margin`], and [`Error::Parameter`] for layouts that differ.
+/// Those of [`crate::triplet_margin`]; [`Error::Parameter`] also for layouts that differ.
 pub fn triplet_margin<T: Element>(
     anchor: impl IsUnitVectors<T>,
     positive: impl IsUnitVectors<T>,
@@ -713,19 +852,52 @@ pub fn triplet_margin<T: Element>(
     margin: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
-    let anchor = anchor.view();
-    let positive = positive.view();
-    let negative = negative.view();
-    check_same(anchor.layout(), positive.layout())?;
-    check_same(anchor.layout(), negative.layout())?;
+    views!(anchor, positive, negative);
     let [a, p, n] = [anchor.values(), positive.values(), negative.values()];
     crate::triplet_margin(a, p, n, margin, None, anchor.layout(), losses)
+}
+
+/// [`crate::triplet_margin_with_grad`] of unit vectors.
+///
+/// The gradients, of anchor, positive and negative, are those in the unit vectors, which
+/// [`crate::l2_normalize_vjp`] brings to the features; [`crate::triplet_margin_with_grad`] with a guard gives those in
+/// the features at once.
+///
+/// ```
+/// use lossprep::{Layout, NormGuard, l2_norm, l2_normalize_vjp, typed};
+/// let (layout, guard) = (Layout::rows(1, 2)?, NormGuard::default());
+/// let features = [[3.0_f32, 4.0], [2.0, 0.0], [0.0, 0.5]];
+/// let unit = |x: &[f32; 2]| typed::l2_normalize(x, layout, guard, [0.0; 2]);
+/// let (a, p, n) = (unit(&features[0])?, unit(&features[1])?, unit(&features[2])?);
+/// let (mut losses, mut in_a, mut in_p, mut in_n) = ([0.0], [0.0; 2], [0.0; 2], [0.0; 2]);
+/// typed::triplet_margin_with_grad(a, p, n, 0.5, &[1.0], &mut losses, [&mut in_a, &mut in_p, &mut in_n])?;
+/// let (mut norm, mut grad) = ([0.0], [0.0; 2]);
+/// l2_norm(&features[0], layout, &mut norm)?;
+/// l2_normalize_vjp(&features[0], &norm, &in_a, layout, guard, &mut grad)?;
+/// assert!(grad[0] < 0.0 && grad[1] > 0.0); // the anchor goes to the positive and away from the negative
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`crate::triplet_margin`]; [`Error::Parameter`] also for layouts that differ.
+pub fn triplet_margin_with_grad<T: Element>(
+    anchor: impl IsUnitVectors<T>,
+    positive: impl IsUnitVectors<T>,
+    negative: impl IsUnitVectors<T>,
+    margin: T,
+    upstream: &[T],
+    losses: &mut [T],
+    grads: [&mut [T]; 3],
+) -> Result<(), Error> {
+    views!(anchor, positive, negative);
+    let [a, p, n] = [anchor.values(), positive.values(), negative.values()];
+    crate::triplet_margin_with_grad(a, p, n, margin, None, upstream, anchor.layout(), losses, grads)
 }
 
 /// [`crate::cosine_embedding`] of unit vectors.
 ///
 /// # Errors
-/// Those of [`crate::cosine_embedding`], and [`Error::Parameter`] for layouts that differ.
+/// Those of [`crate::cosine_embedding`]; [`Error::Parameter`] also for layouts that differ.
 pub fn cosine_embedding<T: Element>(
     first: impl IsUnitVectors<T>,
     second: impl IsUnitVectors<T>,
@@ -733,10 +905,27 @@ pub fn cosine_embedding<T: Element>(
     margin: T,
     losses: &mut [T],
 ) -> Result<(), Error> {
-    let first = first.view();
-    let second = second.view();
-    check_same(first.layout(), second.layout())?;
+    views!(first, second);
     crate::cosine_embedding(first.values(), second.values(), similar, margin, None, first.layout(), losses)
+}
+
+/// [`crate::cosine_embedding_with_grad`] of unit vectors; the gradients are those in them, as for
+/// [`triplet_margin_with_grad`].
+///
+/// # Errors
+/// Those of [`crate::cosine_embedding`]; [`Error::Parameter`] also for layouts that differ.
+pub fn cosine_embedding_with_grad<T: Element>(
+    first: impl IsUnitVectors<T>,
+    second: impl IsUnitVectors<T>,
+    similar: &[bool],
+    margin: T,
+    upstream: &[T],
+    losses: &mut [T],
+    grads: [&mut [T]; 2],
+) -> Result<(), Error> {
+    views!(first, second);
+    let (x, y, layout) = (first.values(), second.values(), first.layout());
+    crate::cosine_embedding_with_grad(x, y, similar, margin, None, upstream, layout, losses, grads)
 }
 
 /// [`crate::info_nce`] of unit vectors.
@@ -754,7 +943,7 @@ pub fn cosine_embedding<T: Element>(
 /// ```
 ///
 /// # Errors
-/// Those of [`crate::info_nce`], and [`Error::Parameter`] for layouts that differ.
+/// Those of [`crate::info_nce`]; [`Error::Parameter`] also for layouts that differ.
 pub fn info_nce<T: Element>(
     queries: impl IsUnitVectors<T>,
     keys: impl IsUnitVectors<T>,
@@ -762,11 +951,41 @@ pub fn info_nce<T: Element>(
     losses: &mut [T],
     workspace: &mut [f64],
 ) -> Result<(), Error> {
-    let queries = queries.view();
-    let keys = keys.view();
-    check_same(queries.layout(), keys.layout())?;
+    views!(queries, keys);
     let (x, y) = (queries.values(), keys.values());
     crate::info_nce(x, y, temperature, None, queries.layout(), losses, workspace)
+}
+
+/// [`crate::info_nce_with_grad`] of unit vectors; the gradients, of queries and keys, are those in them, as for
+/// [`triplet_margin_with_grad`].
+///
+/// ```
+/// use lossprep::{Layout, contrastive_workspace, typed};
+/// let layout = Layout::rows(2, 2)?;
+/// let queries = typed::UnitVectors::new([1.0_f32, 0.0, 0.6, 0.8], layout)?;
+/// let keys = typed::UnitVectors::new([0.8, 0.6, 0.0, 1.0], layout)?;
+/// let (mut losses, mut in_queries, mut in_keys) = ([0.0; 2], [0.0; 4], [0.0; 4]);
+/// let mut workspace = vec![0.0; contrastive_workspace::<f32>(layout)?];
+/// let grads = [&mut in_queries[..], &mut in_keys[..]];
+/// typed::info_nce_with_grad(queries, keys, 0.1, &[0.5; 2], &mut losses, grads, &mut workspace)?;
+/// assert!(losses[0] < losses[1]); // the second query is nearer to the first key
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`crate::info_nce`]; [`Error::Parameter`] also for layouts that differ.
+pub fn info_nce_with_grad<T: Element>(
+    queries: impl IsUnitVectors<T>,
+    keys: impl IsUnitVectors<T>,
+    temperature: T,
+    upstream: &[T],
+    losses: &mut [T],
+    grads: [&mut [T]; 2],
+    workspace: &mut [f64],
+) -> Result<(), Error> {
+    views!(queries, keys);
+    let (x, y, layout) = (queries.values(), keys.values(), queries.layout());
+    crate::info_nce_with_grad(x, y, temperature, None, upstream, layout, losses, grads, workspace)
 }
 
 /// [`crate::nt_xent`] of unit vectors.
@@ -781,6 +1000,23 @@ pub fn nt_xent<T: Element>(
 ) -> Result<(), Error> {
     let views = views.view();
     crate::nt_xent(views.values(), temperature, None, views.layout(), losses, workspace)
+}
+
+/// [`crate::nt_xent_with_grad`] of unit vectors; the gradient is that in them, as for [`triplet_margin_with_grad`].
+///
+/// # Errors
+/// Those of [`crate::nt_xent`].
+pub fn nt_xent_with_grad<T: Element>(
+    views: impl IsUnitVectors<T>,
+    temperature: T,
+    upstream: &[T],
+    losses: &mut [T],
+    grad: &mut [T],
+    workspace: &mut [f64],
+) -> Result<(), Error> {
+    let views = views.view();
+    let (x, layout) = (views.values(), views.layout());
+    crate::nt_xent_with_grad(x, temperature, None, upstream, layout, losses, grad, workspace)
 }
 
 /// [`crate::scaled_sigmoid_mse`] of the raw output of a network and targets in their range.
@@ -805,6 +1041,32 @@ pub fn scaled_sigmoid_mse<T: Element>(
     crate::scaled_sigmoid_mse(raw, target.values(), target.range(), losses)
 }
 
+/// [`crate::scaled_sigmoid_mse_with_grad`] of the raw output of a network and targets in their range.
+///
+/// ```
+/// use lossprep::{Layout, Range, Reduction, typed};
+/// let target = typed::Ranged::new([2.0_f32, 10.0], Layout::rows(2, 1)?, Range::new(0.0, 10.0)?)?;
+/// let (mut upstream, mut losses, mut grad) = ([0.0; 2], [0.0; 2], [0.0; 2]);
+/// Reduction::Mean.upstream(&mut upstream)?;
+/// typed::scaled_sigmoid_mse_with_grad(&[0.0, 4.0], target, &upstream, &mut losses, &mut grad)?;
+/// assert_eq!(losses[0], 9.0); // (5 − 2)²
+/// assert!(grad[0] > 0.0 && grad[1] < 0.0);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`crate::scaled_sigmoid_mse`].
+pub fn scaled_sigmoid_mse_with_grad<T: Element>(
+    raw: &[T],
+    target: impl IsRanged<T>,
+    upstream: &[T],
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    let target = target.view();
+    crate::scaled_sigmoid_mse_with_grad(raw, target.values(), upstream, target.range(), losses, grad)
+}
+
 /// [`crate::scaled_sigmoid_huber`] of the raw output of a network and targets in their range.
 ///
 /// # Errors
@@ -819,6 +1081,22 @@ pub fn scaled_sigmoid_huber<T: Element>(
     crate::scaled_sigmoid_huber(raw, target.values(), delta, target.range(), losses)
 }
 
+/// [`crate::scaled_sigmoid_huber_with_grad`] of the raw output of a network and targets in their range.
+///
+/// # Errors
+/// Those of [`crate::scaled_sigmoid_huber`].
+pub fn scaled_sigmoid_huber_with_grad<T: Element>(
+    raw: &[T],
+    target: impl IsRanged<T>,
+    delta: T,
+    upstream: &[T],
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    let target = target.view();
+    crate::scaled_sigmoid_huber_with_grad(raw, target.values(), delta, upstream, target.range(), losses, grad)
+}
+
 /// [`crate::scaled_sigmoid_l1`] of the raw output of a network and targets in their range.
 ///
 /// # Errors
@@ -830,4 +1108,19 @@ pub fn scaled_sigmoid_l1<T: Element>(
 ) -> Result<(), Error> {
     let target = target.view();
     crate::scaled_sigmoid_l1(raw, target.values(), target.range(), losses)
+}
+
+/// [`crate::scaled_sigmoid_l1_with_grad`] of the raw output of a network and targets in their range.
+///
+/// # Errors
+/// Those of [`crate::scaled_sigmoid_l1`].
+pub fn scaled_sigmoid_l1_with_grad<T: Element>(
+    raw: &[T],
+    target: impl IsRanged<T>,
+    upstream: &[T],
+    losses: &mut [T],
+    grad: &mut [T],
+) -> Result<(), Error> {
+    let target = target.view();
+    crate::scaled_sigmoid_l1_with_grad(raw, target.values(), upstream, target.range(), losses, grad)
 }

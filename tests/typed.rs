@@ -1,7 +1,10 @@
 //! What `typed` accepts and refuses; and the messages of the compiler for what does not compile, to the letter.
 
 use lossprep::typed::{LogProbabilities, Logits, Probabilities, Ranged, UnitVectors};
-use lossprep::{ClassOptions, EmptyRows, Error, Layout, NormGuard, Range, SoftmaxOptions, typed};
+use lossprep::{
+    ClassOptions, CrossEntropyOptions, EmptyRows, Error, Layout, NormGuard, Range, SoftmaxOptions, Target,
+    typed,
+};
 
 /// The messages are pinned for one compiler: others phrase them differently.
 const COMPILER: &str = "rustc 1.95.";
@@ -76,11 +79,11 @@ fn a_wrapper_costs_nothing_and_gives_the_bits_of_the_plain_call() {
     assert_eq!(size_of::<Logits<f32, &[f32]>>(), size_of::<(&[f32], Layout)>());
     let layout = Layout::rows(2, 3).unwrap();
     let x = [1.0_f64, -2.0, 0.5, 3.0, 0.0, 0.25];
-    let options = lossprep::CrossEntropyOptions::new();
+    let options = CrossEntropyOptions::new();
     let (mut typed_losses, mut plain) = ([0.0; 2], [0.0; 2]);
     let logits = Logits::new(x, layout).unwrap();
     logits.cross_entropy(&[0, 2], &options, &mut typed_losses).unwrap();
-    let target = lossprep::Target::Classes(&[0, 2]);
+    let target = Target::Classes(&[0, 2]);
     lossprep::cross_entropy(&x, target, layout, &options, &mut plain).unwrap();
     assert_eq!(typed_losses, plain);
     let p = typed::softmax(logits, [0.0; 6]).unwrap();
@@ -117,12 +120,12 @@ fn softmax_with_options_is_that_of_the_plain_call_and_empty_rows_are_as_document
         assert_eq!(row(LogProbabilities::new(in_logs, layout).map(|_| ())), policy != EmptyRows::Uniform);
         if policy == EmptyRows::Zeros {
             let (mut losses, mut grad) = ([7.0; 4], [7.0; 12]);
-            let options = lossprep::CrossEntropyOptions::new();
+            let options = CrossEntropyOptions::new();
             typed::soft_cross_entropy_with_grad(logits, p, &[1.0; 4], &options, &mut losses, &mut grad)
                 .unwrap();
             assert_eq!([losses[2], grad[6], grad[8], grad[10]], [0.0; 4]);
-            typed::kl_div(logits, p, 0.7, &mut losses).unwrap();
-            assert_eq!(losses[2], 0.0);
+            typed::kl_div_with_grad(logits, p, 0.7, &[1.0; 4], &mut losses, &mut grad).unwrap();
+            assert_eq!([losses[2], grad[6], grad[8], grad[10]], [0.0; 4]);
             typed::nll(log_p, &[0; 4], &ClassOptions::new(), &mut losses).unwrap();
             assert_eq!(losses[2], f64::INFINITY);
             let options = ClassOptions::new().ignore_index(3);
@@ -130,6 +133,125 @@ fn softmax_with_options_is_that_of_the_plain_call_and_empty_rows_are_as_document
             assert_eq!(losses[2], 0.0);
         }
     }
+}
+
+/// The bits of what a call writes: so many losses, and up to three gradients of 12 elements.
+fn written(losses: usize, call: impl FnOnce(&mut [f64], [&mut [f64]; 3]) -> Result<(), Error>) -> Vec<u64> {
+    let (mut losses, mut grads) = (vec![7.0; losses], [[7.0; 12]; 3]);
+    call(&mut losses, grads.each_mut().map(|g| &mut g[..])).unwrap();
+    bits(&[&losses[..], grads.as_flattened()].concat())
+}
+
+#[test]
+fn gradients_have_the_bits_of_the_plain_calls() {
+    let at = Layout::new(2, 3, 2).unwrap();
+    let tensor =
+        |k: usize| core::array::from_fn::<f64, 12, _>(|i| ((i * 37 + 11 * k) % 101) as f64 * 0.061 - 2.9);
+    let (raw, classes, similar) = (tensor(0), [2, 0, 1, 1], [true, false, false, true]);
+    let (upstream, upstreams, weights) = ([0.5, -1.25, 2.0, 0.3], tensor(1), [0.5, 2.0, 1.25]);
+    let x = Logits::new(raw, at).unwrap();
+    let q = Logits::new(tensor(2), at).unwrap().softmax().unwrap();
+    let log_p = x.log_softmax().unwrap();
+    let unit = |k| typed::l2_normalize(&tensor(k), at, NormGuard::default(), [0.0; 12]).unwrap();
+    let (a, b, c) = (unit(3), unit(4), unit(5));
+    let range = Range::new(-2.0, 5.0).unwrap();
+    let y = Ranged::new(tensor(6).map(|y| y.clamp(-2.0, 5.0)), at, range).unwrap();
+    let many = &CrossEntropyOptions::new().weights(&weights).label_smoothing(0.1).temperature(0.7);
+    let few = &ClassOptions::new().weights(&weights).ignore_index(1);
+    let mut space = vec![0.0; lossprep::contrastive_workspace::<f64>(at).unwrap()];
+
+    // How many losses, where both calls write, the typed call and the plain one.
+    macro_rules! same {
+        ($n:literal, |$l:ident, $g:pat_param| $typed:expr, $plain:expr) => {
+            let (typed, plain) = (written($n, |$l, $g| $typed), written($n, |$l, $g| $plain));
+            assert_eq!(typed, plain, "{}", stringify!($typed));
+        };
+    }
+    let hard = Target::Classes(&classes);
+    same!(
+        4,
+        |l, [g, ..]| typed::cross_entropy_with_grad(x, &classes, &upstream, many, l, g),
+        lossprep::cross_entropy_with_grad(&raw, hard, &upstream, at, many, l, g)
+    );
+    same!(
+        4,
+        |l, [g, ..]| x.cross_entropy_with_grad(&classes, &upstream, many, l, g),
+        lossprep::cross_entropy_with_grad(&raw, hard, &upstream, at, many, l, g)
+    );
+    let soft = Target::Probabilities(q.values());
+    same!(
+        4,
+        |l, [g, ..]| typed::soft_cross_entropy_with_grad(x, q, &upstream, many, l, g),
+        lossprep::cross_entropy_with_grad(&raw, soft, &upstream, at, many, l, g)
+    );
+    same!(
+        4,
+        |l, [g, ..]| typed::focal_loss_with_grad(x, &classes, 2.0, &upstream, few, l, g),
+        lossprep::focal_loss_with_grad(&raw, &classes, 2.0, &upstream, at, few, l, g)
+    );
+    same!(
+        4,
+        |l, [g, ..]| typed::kl_div_with_grad(x, q, 2.0, &upstream, l, g),
+        lossprep::kl_div_with_grad(&raw, q.values(), 2.0, &upstream, at, l, g)
+    );
+    let w = Some(&weights[..]);
+    same!(
+        12,
+        |l, [g, ..]| typed::binary_cross_entropy_with_logits_with_grad(x, q.values(), w, &upstreams, l, g),
+        lossprep::binary_cross_entropy_with_logits_with_grad(&raw, q.values(), w, &upstreams, at, l, g)
+    );
+    same!(
+        4,
+        |l, [g, ..]| typed::nll_with_grad(log_p, &classes, &upstream, few, l, g),
+        lossprep::nll_with_grad(log_p.values(), &classes, &upstream, at, few, l, g)
+    );
+    same!(
+        4,
+        |l, [g, ..]| log_p.nll_with_grad(&classes, &upstream, few, l, g),
+        lossprep::nll_with_grad(log_p.values(), &classes, &upstream, at, few, l, g)
+    );
+    let (i, j, k) = (a.values(), b.values(), c.values());
+    same!(
+        4,
+        |l, g| typed::triplet_margin_with_grad(a, b, c, 0.9, &upstream, l, g),
+        lossprep::triplet_margin_with_grad(i, j, k, 0.9, None, &upstream, at, l, g)
+    );
+    same!(
+        4,
+        |l, [g, h, _]| typed::cosine_embedding_with_grad(a, b, &similar, 0.1, &upstream, l, [g, h]),
+        lossprep::cosine_embedding_with_grad(i, j, &similar, 0.1, None, &upstream, at, l, [g, h])
+    );
+    same!(
+        4,
+        |l, [g, h, _]| typed::info_nce_with_grad(a, b, 0.3, &upstream, l, [g, h], &mut space),
+        lossprep::info_nce_with_grad(i, j, 0.3, None, &upstream, at, l, [g, h], &mut space)
+    );
+    same!(
+        4,
+        |l, [g, ..]| typed::nt_xent_with_grad(a, 0.3, &upstream, l, g, &mut space),
+        lossprep::nt_xent_with_grad(i, 0.3, None, &upstream, at, l, g, &mut space)
+    );
+    same!(
+        12,
+        |l, [g, ..]| typed::scaled_sigmoid_mse_with_grad(&raw, y, &upstreams, l, g),
+        lossprep::scaled_sigmoid_mse_with_grad(&raw, y.values(), &upstreams, range, l, g)
+    );
+    same!(
+        12,
+        |l, [g, ..]| typed::scaled_sigmoid_huber_with_grad(&raw, y, 0.5, &upstreams, l, g),
+        lossprep::scaled_sigmoid_huber_with_grad(&raw, y.values(), 0.5, &upstreams, range, l, g)
+    );
+    same!(
+        12,
+        |l, [g, ..]| typed::scaled_sigmoid_l1_with_grad(&raw, y, &upstreams, l, g),
+        lossprep::scaled_sigmoid_l1_with_grad(&raw, y.values(), &upstreams, range, l, g)
+    );
+    // Two layouts of the same size are still two.
+    let turned = UnitVectors::new_unchecked([0.0; 12], Layout::new(2, 2, 3).unwrap()).unwrap();
+    let (mut l, [mut g, mut h]) = ([0.0; 4], [[0.0; 12]; 2]);
+    let grads = [&mut g[..], &mut h[..]];
+    let refused = typed::cosine_embedding_with_grad(a, turned, &similar, 0.1, &upstream, &mut l, grads);
+    assert!(matches!(refused, Err(Error::Parameter { name: "layout", .. })));
 }
 
 fn bits(values: &[f64]) -> Vec<u64> {
