@@ -252,7 +252,8 @@ impl<T: Element, V: AsRef<[T]>> Logits<T, V> {
         Ok(Self { values, layout, element: PhantomData })
     }
 
-    /// [`softmax`] in the place of the logits.
+    /// [`softmax`] in the place of the logits: needs numbers it may overwrite; of borrowed ones,
+    /// `typed::softmax(&logits, out)`.
     ///
     /// # Errors
     /// None but those of [`Backend::best`](crate::Backend::best).
@@ -276,7 +277,8 @@ impl<T: Element, V: AsRef<[T]>> Logits<T, V> {
         Ok(Probabilities { values: self.values, layout: self.layout, element: PhantomData })
     }
 
-    /// [`log_softmax`] in the place of the logits.
+    /// [`log_softmax`] in the place of the logits: needs numbers it may overwrite; of borrowed ones,
+    /// `typed::log_softmax(&logits, out)`.
     ///
     /// # Errors
     /// None but those of [`Backend::best`](crate::Backend::best).
