@@ -470,6 +470,48 @@ impl<T: Element, V: AsRef<[T]>> Ranged<T, V> {
     }
 }
 
+/// Methods for what has another type: hidden, and there for the message of the bound that it does not meet.
+macro_rules! refused {
+    ($($name:ident),+: $trait:ident $methods:tt) => {
+        $(refused!(@ $name $trait $methods);)+
+    };
+    (@ $name:ident $trait:ident { $($method:ident($($arg:ident: $type:ty),+);)+ }) => {
+        impl<T: Element, V: AsRef<[T]>> $name<T, V> {
+            $(
+                #[doc(hidden)]
+                pub fn $method(&self, $($arg: $type),+) -> Result<(), Error>
+                where
+                    Self: $trait<T>,
+                {
+                    $trait::view(self).$method($($arg),+)
+                }
+            )+
+        }
+    };
+}
+
+refused!(Probabilities, LogProbabilities: IsLogits {
+    cross_entropy(classes: &[usize], options: &CrossEntropyOptions<'_, T>, losses: &mut [T]);
+    cross_entropy_with_grad(
+        classes: &[usize],
+        upstream: &[T],
+        options: &CrossEntropyOptions<'_, T>,
+        losses: &mut [T],
+        grad: &mut [T]
+    );
+});
+
+refused!(Logits, Probabilities: IsLogProbabilities {
+    nll(classes: &[usize], options: &ClassOptions<'_, T>, losses: &mut [T]);
+    nll_with_grad(
+        classes: &[usize],
+        upstream: &[T],
+        options: &ClassOptions<'_, T>,
+        losses: &mut [T],
+        grad: &mut [T]
+    );
+});
+
 /// `Err` unless two tensors have their rows in the same places.
 fn check_same(a: Layout, b: Layout) -> Result<(), Error> {
     if a == b {
