@@ -915,6 +915,21 @@ fn a_large_exponent_of_the_focal_loss_sees_a_small_probability() {
 }
 
 #[test]
+fn the_focal_loss_of_an_impossible_class_has_a_gradient() {
+    for gamma in [0.5, 2.0, 1e20] {
+        for kernels in all_backends() {
+            let (layout, class) = (Layout::rows(1, 2).unwrap(), ClassOptions::new());
+            let (mut loss, mut grad) = ([0.0], [0.0; 2]);
+            let x = [f32::NEG_INFINITY, 0.0];
+            kernels
+                .focal_loss_with_grad(&x, &[0], gamma, &[2.0], layout, &class, &mut loss, &mut grad)
+                .unwrap();
+            assert_eq!((loss[0], grad), (f32::INFINITY, [-2.0, 2.0]));
+        }
+    }
+}
+
+#[test]
 fn dead_features_in_a_batch_have_gradients() {
     let layout = Layout::rows(2, 1).unwrap();
     let guards =

@@ -488,7 +488,9 @@ impl<T: Element + WideElement> Problem<'_, T> {
                             };
                         // log over missing: 1 where both are c.
                         let ratio = if remote { one } else { log.wide() / missing };
-                        slope = without_nothing(gamma * p, ratio);
+                        // Of an infinite gap exp is bounded from below, for f32, and the logarithm is not.
+                        let weight = gamma * p;
+                        slope = Wide::select(weight.round().eq(nothing), zero, weight * ratio);
                     }
                     let factor = Extended::exp(exponent);
                     loss = Extended::of(own).times_unless_zero(factor * log);
