@@ -1,4 +1,9 @@
-//! Property testing of your own operations: strategies with the special values in them, and two macros.
+//! Property testing of your own operations: strategies with the special values in them, and two macros,
+//! [`check_against_reference!`](crate::check_against_reference) and [`check_gradient_of!`](crate::check_gradient_of).
+//!
+//! All of it needs the feature `proptest`, which tests alone should ask for: `cargo add --dev lossprep --features
+//! proptest`. The macros need nothing else. Who draws from the strategies in a `proptest!` of their own, as here, adds
+//! proptest itself: `cargo add --dev proptest`.
 //!
 //! ```
 //! use lossprep::strategies;
@@ -151,7 +156,29 @@ pub fn upstream<T: Number>(len: usize) -> BoxedStrategy<Vec<T>> {
     Union::new_weighted(Vec::from([(3, mixed), (1, single)])).boxed()
 }
 
-/// Whether `a` and `b` are the same number to `ulps` units in the last place of the larger: NaN equals NaN.
+/// How many units in the last place of the larger `a` and `b` are apart: none if both are NaN, infinitely many if only
+/// one is NaN or infinite.
+///
+/// ```
+/// use lossprep::strategies::ulps_apart;
+/// assert_eq!(ulps_apart(1.0_f32, 1.0 + 3.0 * f32::EPSILON), 3.0);
+/// assert_eq!(ulps_apart(0.0, f64::NAN), f64::INFINITY);
+/// ```
+pub fn ulps_apart<T: Number>(a: T, b: T) -> f64 {
+    if a == b || a.is_nan() && b.is_nan() {
+        return 0.0;
+    }
+    if !a.is_finite() || !b.is_finite() {
+        return f64::INFINITY;
+    }
+    let (a, b) = (a.widen(), b.widen());
+    // Below the smallest normal number the spacing stays what it is there.
+    let size = a.abs().max(b.abs()).max(T::min_positive_value().widen());
+    let power_of_two = f64::from_bits(size.to_bits() & 0x7ff << 52);
+    (a - b).abs() / (T::EPS * power_of_two)
+}
+
+/// Whether `a` and `b` are at most so many units in the last place of the larger apart: NaN equals NaN.
 ///
 /// ```
 /// use lossprep::strategies::close;
@@ -159,18 +186,13 @@ pub fn upstream<T: Number>(len: usize) -> BoxedStrategy<Vec<T>> {
 /// assert!(!close(1.0_f32, 1.001, 4.0) && !close(f32::INFINITY, f32::MAX, 4.0));
 /// ```
 pub fn close<T: Number>(a: T, b: T, ulps: f64) -> bool {
-    if a.is_nan() || b.is_nan() || a.is_infinite() || b.is_infinite() {
-        return a == b || a.is_nan() && b.is_nan();
-    }
-    let (a, b) = (a.widen(), b.widen());
-    // Below the smallest normal number the spacing stays what it is there.
-    let size = a.abs().max(b.abs()).max(T::min_positive_value().widen());
-    (a - b).abs() <= ulps * T::EPS * size
+    ulps_apart(a, b) <= ulps
 }
 
 /// A property test of `op` against `reference` on rows from a strategy, to a number of units in the last place.
 ///
-/// Both are called as `f(&[T], &mut [T])` with an output as long as the input.
+/// Both are called as `f(&[T], &mut [T])` with an output as long as the input. Which rows and how many units suit which
+/// reference: [`reference`](crate::reference#accuracy). Needs the feature `proptest`, and no other crate.
 ///
 /// ```
 /// fn double(x: &[f32], y: &mut [f32]) {
@@ -191,7 +213,9 @@ macro_rules! check_against_reference {
             for (i, (&a, &b)) in y.iter().zip(&wanted).enumerate() {
                 $crate::strategies::proptest::prop_assert!(
                     $crate::strategies::close(a, b, $ulps),
-                    "element {i}: {a:?}, but the reference gives {b:?}"
+                    "element {i}: {a:?}, but the reference gives {b:?}, {:.1} ULP away; {} are allowed",
+                    $crate::strategies::ulps_apart(a, b),
+                    $ulps
                 );
             }
         })
@@ -199,6 +223,7 @@ macro_rules! check_against_reference {
 }
 
 /// A property test of a gradient: `vjp(x, g, dx)` against differences of `op(x, y)`, on rows from a strategy.
+/// Needs the feature `proptest`, and no other crate.
 ///
 /// A row on which the verdict is `Inconclusive`, as of an f32 softmax that is saturated, is replaced by another;
 /// proptest fails the test when it has to replace more than 1024.
