@@ -53,6 +53,11 @@ pub enum Finding {
         /// Of how many.
         of: usize,
     },
+    /// Logits of yes/no classes are expected, but all numbers lie in [0, 1].
+    AlreadySigmoid {
+        /// How many numbers.
+        count: usize,
+    },
     /// The classes do not fit the axis, but another one.
     Axis {
         /// The axis that fits.
@@ -62,7 +67,7 @@ pub enum Finding {
     },
     /// A class that does not exist, on any axis.
     Class {
-        /// Which target.
+        /// Which target; the first of them.
         row: usize,
         /// The class.
         class: usize,
@@ -106,6 +111,10 @@ pub enum Finding {
         count: usize,
         /// The first one.
         first: usize,
+        /// The least output.
+        lo: f64,
+        /// The largest.
+        hi: f64,
     },
 }
 
@@ -127,13 +136,19 @@ impl fmt::Display for Finding {
                 f,
                 "{rows} of {of} rows are log-probabilities: use `nll`, or pass what comes before the log_softmax"
             ),
+            Self::AlreadySigmoid { count } => write!(
+                f,
+                "all {count} numbers already lie in [0, 1]: a loss of logits applies the sigmoid again and trains badly; \
+                 pass what comes before the sigmoid"
+            ),
             Self::Axis { fits, len } => {
                 write!(f, "the targets fit axis {fits}, of length {len}: the softmax runs along another one")
             }
             Self::Class { row, class, classes } => {
                 write!(
                     f,
-                    "target {row} is class {class}, but there are {classes} classes; is it an index to ignore?"
+                    "target {row} is class {class}, but there are {classes} classes, counted from 0; is it an index to \
+                     ignore?"
                 )
             }
             Self::TargetCount { targets, rows } => write!(f, "{targets} targets for {rows} rows"),
@@ -155,9 +170,10 @@ impl fmt::Display for Finding {
             Self::NotUnit { rows, first } => {
                 write!(f, "{rows} rows do not have length 1, the first is row {first}: normalise them first")
             }
-            Self::OutsideRange { count, first } => write!(
+            Self::OutsideRange { count, first, lo, hi } => write!(
                 f,
-                "{count} targets lie outside the range, the first is number {first}: the output cannot reach them"
+                "{count} targets lie outside the range [{lo}, {hi}], the first is number {first}: the output cannot \
+                 reach them"
             ),
         }
     }
@@ -192,9 +208,16 @@ fn count(wrong: impl Iterator<Item = bool>) -> Option<(usize, usize)> {
     found
 }
 
-fn not_finite<T: Element>(x: &[T], findings: &mut Vec<Finding>, allowed: fn(T) -> bool) {
-    if let Some((count, first)) = count(x.iter().map(|&x| !x.is_finite() && !allowed(x))) {
+fn not_finite<T: Element>(x: &[T], findings: &mut Vec<Finding>, allowed: impl Fn(usize, T) -> bool) {
+    let wrong = |(i, &x): (usize, &T)| !x.is_finite() && !allowed(i, x);
+    if let Some((count, first)) = count(x.iter().enumerate().map(wrong)) {
         findings.push(Finding::NotFinite { count, first });
+    }
+}
+
+fn outside<T: Element>(targets: &[T], lo: T, hi: T, findings: &mut Vec<Finding>) {
+    if let Some((count, first)) = count(targets.iter().map(|&t| !(t >= lo && t <= hi))) {
+        findings.push(Finding::OutsideRange { count, first, lo: wide(lo), hi: wide(hi) });
     }
 }
 
@@ -206,7 +229,7 @@ fn share(count: usize, of: usize) -> f64 {
 ///
 /// NaN and +∞ are said alone; −∞ may be a mask. Else: rows that are probabilities or log-probabilities already;
 /// targets that fit another axis, or none; rows that are at the end of their range, and wrong ones with next to no
-/// gradient.
+/// gradient. A target that is no class is a finding; the other rows are looked at all the same.
 ///
 /// ```
 /// use lossprep::diagnose::{Finding, logits};
@@ -225,31 +248,73 @@ pub fn logits<T: Element>(
     axis: isize,
     classes: Option<&[usize]>,
 ) -> Result<Vec<Finding>, Error> {
+    look_at_logits(x, shape, axis, classes, None)
+}
+
+/// [`logits`] without the rows whose target is `ignore_index`, as
+/// [`ClassOptions::ignore_index`](crate::ClassOptions::ignore_index) leaves them out of a loss, whatever they hold.
+///
+/// ```
+/// use lossprep::diagnose::{Finding, logits_ignoring};
+/// let x = [2.0_f32, 1.0, 0.1, f32::NAN, 3.0, 0.2, 0.4, -1.0, 0.0];
+/// assert!(logits_ignoring(&x, &[3, 3], -1, &[0, usize::MAX, 1], usize::MAX)?.is_empty());
+/// // Classes that are counted from 1.
+/// let findings = logits_ignoring(&x, &[3, 3], -1, &[1, usize::MAX, 3], usize::MAX)?;
+/// assert_eq!(findings, [Finding::Class { row: 2, class: 3, classes: 3 }]);
+/// # Ok::<(), lossprep::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`logits`].
+pub fn logits_ignoring<T: Element>(
+    x: &[T],
+    shape: &[usize],
+    axis: isize,
+    classes: &[usize],
+    ignore_index: usize,
+) -> Result<Vec<Finding>, Error> {
+    look_at_logits(x, shape, axis, Some(classes), Some(ignore_index))
+}
+
+fn look_at_logits<T: Element>(
+    x: &[T],
+    shape: &[usize],
+    axis: isize,
+    classes: Option<&[usize]>,
+    ignore_index: Option<usize>,
+) -> Result<Vec<Finding>, Error> {
     let layout = Layout::from_shape(shape, axis)?;
     check_len("x", layout.elements(), x.len())?;
+    let (rows, n, inner) = (layout.row_count(), layout.len(), layout.inner());
+    let ignored = |class: usize| ignore_index == Some(class);
+    let left_out = |row: usize| classes.is_some_and(|c| c.len() == rows && ignored(c[row]));
     let mut findings = Vec::new();
-    not_finite(x, &mut findings, |x| x == T::neg_infinity());
-    let (rows, n) = (layout.row_count(), layout.len());
-    if !findings.is_empty() || rows == 0 || n < 2 {
+    not_finite(x, &mut findings, |i, x| {
+        x == T::neg_infinity() || left_out(i / (n * inner) * inner + i % inner)
+    });
+    let looked_at: Vec<usize> = (0..rows).filter(|&r| !left_out(r)).collect();
+    if !findings.is_empty() || looked_at.is_empty() || n < 2 {
         return Ok(findings);
     }
     let near_one = |sum: f64| (sum - 1.0).abs() <= CLOSE;
-    let probabilities = |r: &usize| {
-        let row = row(x, layout, *r);
+    let probabilities = |r: &&usize| {
+        let row = row(x, layout, **r);
         row.clone().all(|p| (0.0..=1.0).contains(&p)) && near_one(row.sum())
     };
-    let log_probabilities = |r: &usize| {
-        let row = row(x, layout, *r);
+    let log_probabilities = |r: &&usize| {
+        let row = row(x, layout, **r);
         row.clone().all(|p| p <= 0.0) && near_one(row.map(Float::exp).sum())
     };
-    let alike = [(0..rows).filter(probabilities).count(), (0..rows).filter(log_probabilities).count()];
-    if share(alike[0], rows) >= MOST {
-        findings.push(Finding::AlreadyProbabilities { rows: alike[0], of: rows });
-    } else if share(alike[1], rows) >= MOST {
-        findings.push(Finding::AlreadyLogProbabilities { rows: alike[1], of: rows });
+    let of = looked_at.len();
+    let alike =
+        [looked_at.iter().filter(probabilities).count(), looked_at.iter().filter(log_probabilities).count()];
+    if share(alike[0], of) >= MOST {
+        findings.push(Finding::AlreadyProbabilities { rows: alike[0], of });
+    } else if share(alike[1], of) >= MOST {
+        findings.push(Finding::AlreadyLogProbabilities { rows: alike[1], of });
     }
     let Some(classes) = classes else { return Ok(findings) };
-    let largest = classes.iter().max().copied().unwrap_or(0);
+    let largest = classes.iter().copied().filter(|&c| !ignored(c)).max().unwrap_or(0);
     let fits = |layout: Layout| layout.row_count() == classes.len() && largest < layout.len();
     if !fits(layout) {
         for other in 0..shape.len() {
@@ -259,31 +324,32 @@ pub fn logits<T: Element>(
                 return Ok(findings);
             }
         }
-        findings.push(if classes.len() == rows {
-            let row = classes.iter().position(|&c| c >= n).unwrap_or(0);
-            Finding::Class { row, class: classes[row], classes: n }
-        } else {
-            Finding::TargetCount { targets: classes.len(), rows }
-        });
-        return Ok(findings);
+        if classes.len() != rows {
+            findings.push(Finding::TargetCount { targets: classes.len(), rows });
+            return Ok(findings);
+        }
+        if let Some(&row) = looked_at.iter().find(|&&r| classes[r] >= n) {
+            findings.push(Finding::Class { row, class: classes[row], classes: n });
+        }
     }
     // How far the target is from certain, and whether the row is wrong.
-    let (mut saturated, mut wrong, mut stuck) = (0, 0, 0);
+    let (mut targets, mut saturated, mut wrong, mut stuck) = (0, 0, 0, 0);
     let end = T::epsilon().to_f64().unwrap_or(0.0) / 2.0;
-    for (r, &class) in classes.iter().enumerate() {
+    for &r in looked_at.iter().filter(|&&r| classes[r] < n) {
+        targets += 1;
         let values = row(x, layout, r);
         let top = values.clone().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = values.clone().map(|z| Float::exp(z - top)).sum();
         saturated += usize::from(sum - 1.0 < end);
-        let own = values.clone().nth(class).map_or(0.0, |z| Float::exp(z - top) / sum);
+        let own = values.clone().nth(classes[r]).map_or(0.0, |z| Float::exp(z - top) / sum);
         if own < 0.5 {
             wrong += 1;
             // The probability that could grow at the target: what a softmax before the loss would leave of the gradient.
             stuck += usize::from(own < SLIGHT && sum - 1.0 < SLIGHT);
         }
     }
-    if share(saturated, rows) >= MANY {
-        findings.push(Finding::Saturated { share: share(saturated, rows) });
+    if targets > 0 && share(saturated, targets) >= MANY {
+        findings.push(Finding::Saturated { share: share(saturated, targets) });
     }
     if wrong > 0 && share(stuck, wrong) >= MANY {
         findings.push(Finding::Vanishing { share: share(stuck, wrong) });
@@ -314,7 +380,7 @@ pub fn features<T: Element>(x: &[T], layout: Layout, guard: NormGuard<T>) -> Res
         NormGuard::AddSquared(eps) => Float::sqrt(wide(eps)),
     };
     let mut findings = Vec::new();
-    not_finite(x, &mut findings, |_| false);
+    not_finite(x, &mut findings, |_, _| false);
     if findings.is_empty()
         && let Some((rows, first)) = count((0..layout.row_count()).map(|r| norm(x, layout, r) <= least))
     {
@@ -339,7 +405,7 @@ pub fn features<T: Element>(x: &[T], layout: Layout, guard: NormGuard<T>) -> Res
 pub fn unit_vectors<T: Element>(x: &[T], layout: Layout) -> Result<Vec<Finding>, Error> {
     check_len("x", layout.elements(), x.len())?;
     let mut findings = Vec::new();
-    not_finite(x, &mut findings, |_| false);
+    not_finite(x, &mut findings, |_, _| false);
     let wrong = |r: usize| (norm(x, layout, r) - 1.0).abs() > CLOSE;
     if findings.is_empty()
         && let Some((rows, first)) = count((0..layout.row_count()).map(wrong))
@@ -367,7 +433,7 @@ fn norm<T: Element>(x: &[T], layout: Layout, r: usize) -> f64 {
 /// ```
 /// use lossprep::{Range, diagnose::{Finding, ranged}};
 /// let findings = ranged(&[0.3_f32, -1.2, 0.8], &[20.0, 0.0, 110.0], Range::new(0.0, 100.0)?)?;
-/// assert_eq!(findings, [Finding::OutsideRange { count: 1, first: 2 }]);
+/// assert_eq!(findings, [Finding::OutsideRange { count: 1, first: 2, lo: 0.0, hi: 100.0 }]);
 /// # Ok::<(), lossprep::Error>(())
 /// ```
 ///
@@ -376,10 +442,8 @@ fn norm<T: Element>(x: &[T], layout: Layout, r: usize) -> f64 {
 pub fn ranged<T: Element>(raw: &[T], targets: &[T], range: Range<T>) -> Result<Vec<Finding>, Error> {
     check_len("targets", raw.len(), targets.len())?;
     let mut findings = Vec::new();
-    not_finite(raw, &mut findings, |_| false);
-    if let Some((count, first)) = count(targets.iter().map(|&t| !(t >= range.lo() && t <= range.hi()))) {
-        findings.push(Finding::OutsideRange { count, first });
-    }
+    not_finite(raw, &mut findings, |_, _| false);
+    outside(targets, range.lo(), range.hi(), &mut findings);
     let (lo, width) = (wide(range.lo()), wide(range.hi()) - wide(range.lo()));
     let end = T::epsilon().to_f64().unwrap_or(0.0) / 2.0;
     let (mut saturated, mut wrong, mut stuck) = (0, 0, 0);
@@ -402,7 +466,7 @@ pub fn ranged<T: Element>(raw: &[T], targets: &[T], range: Range<T>) -> Result<V
     Ok(findings)
 }
 
-/// Looks at logits of independent yes/no classes, before any sigmoid.
+/// Looks at logits of independent yes/no classes, before any sigmoid, and at their targets, from 0 (no) to 1 (yes).
 ///
 /// NaN and infinities in the logits; targets outside of [0, 1], or NaN; eight logits and more that all lie in
 /// [0, 1]; wrong ones with next to no gradient.
@@ -410,7 +474,7 @@ pub fn ranged<T: Element>(raw: &[T], targets: &[T], range: Range<T>) -> Result<V
 /// ```
 /// use lossprep::diagnose::{Finding, binary_logits};
 /// let (p, targets) = ([0.9_f32, 0.2, 0.6, 0.1, 0.8, 0.3, 0.7, 0.4], [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
-/// assert_eq!(binary_logits(&p, &targets)?, [Finding::AlreadyProbabilities { rows: 8, of: 8 }]);
+/// assert_eq!(binary_logits(&p, &targets)?, [Finding::AlreadySigmoid { count: 8 }]);
 /// # Ok::<(), lossprep::Error>(())
 /// ```
 ///
@@ -419,13 +483,11 @@ pub fn ranged<T: Element>(raw: &[T], targets: &[T], range: Range<T>) -> Result<V
 pub fn binary_logits<T: Element>(x: &[T], targets: &[T]) -> Result<Vec<Finding>, Error> {
     check_len("targets", x.len(), targets.len())?;
     let mut findings = Vec::new();
-    not_finite(x, &mut findings, |_| false);
-    if let Some((count, first)) = count(targets.iter().map(|&t| !(t >= T::zero() && t <= T::one()))) {
-        findings.push(Finding::OutsideRange { count, first });
-    }
-    // Logits of which none is negative, and none above 1, are those of a sigmoid.
+    not_finite(x, &mut findings, |_, _| false);
+    outside(targets, T::zero(), T::one(), &mut findings);
+    // Numbers of which none is negative, and none above 1, are those of a sigmoid.
     if x.len() >= 8 && x.iter().all(|&x| x >= T::zero() && x <= T::one()) {
-        findings.push(Finding::AlreadyProbabilities { rows: x.len(), of: x.len() });
+        findings.push(Finding::AlreadySigmoid { count: x.len() });
     }
     let (mut wrong, mut stuck) = (0, 0);
     for (&x, &t) in x.iter().zip(targets) {

@@ -1,6 +1,6 @@
 //! `diagnose` is silent on good data, and names each planted fault.
 
-use lossprep::diagnose::{Finding, binary_logits, features, logits, ranged, unit_vectors};
+use lossprep::diagnose::{Finding, binary_logits, features, logits, logits_ignoring, ranged, unit_vectors};
 use lossprep::{Layout, NormGuard, Range};
 
 /// The f32 numbers of a .npy file of the report.
@@ -70,7 +70,7 @@ fn every_planted_fault_of_logits_is_named() {
     assert_eq!(found, Finding::Axis { fits: 1, len: 10 });
     let mut wrong = classes.clone();
     wrong[7] = 10;
-    let found = only(logits(&x, &SHAPE, -1, Some(&wrong)), "is it an index to ignore?");
+    let found = only(logits(&x, &SHAPE, -1, Some(&wrong)), "counted from 0; is it an index to ignore?");
     assert_eq!(found, Finding::Class { row: 7, class: 10, classes: 10 });
     only(logits(&x, &SHAPE, -1, Some(&classes[1..])), "1796 targets for 1797 rows");
     let mut broken = x.clone();
@@ -83,6 +83,43 @@ fn every_planted_fault_of_logits_is_named() {
     only(logits(&large, &SHAPE, -1, Some(&classes)).map(|f| f[..1].to_vec()), "end of their range");
     let found = logits(&large, &SHAPE, -1, Some(&shifted)).unwrap();
     assert!(matches!(found[..], [Finding::Saturated { .. }, Finding::Vanishing { .. }]), "{found:?}");
+}
+
+#[test]
+fn rows_to_ignore_hide_nothing() {
+    let (mut x, mut classes) = digits();
+    const NONE: usize = usize::MAX;
+    // Every third row is padding, whatever it holds.
+    for r in (0..1797).step_by(3) {
+        classes[r] = NONE;
+        x[10 * r..][..10].fill(if r % 2 == 0 { f32::NAN } else { 0.0 });
+    }
+    assert_eq!(logits_ignoring(&x, &SHAPE, -1, &classes, NONE), Ok(vec![]));
+    // Without a word of it, they are classes that do not exist.
+    assert!(matches!(logits(&x, &SHAPE, -1, Some(&classes)).unwrap()[..], [Finding::NotFinite { .. }]));
+    let finite: Vec<f32> = x.iter().map(|&x| if x.is_nan() { 0.0 } else { x }).collect();
+    let found = only(logits(&finite, &SHAPE, -1, Some(&classes)), "an index to ignore?");
+    assert_eq!(found, Finding::Class { row: 0, class: NONE, classes: 10 });
+    // What is found in the other rows.
+    let mut p = finite.clone();
+    lossprep::softmax_in_place(&mut p, Layout::rows(1797, 10).unwrap()).unwrap();
+    for r in (0..1797).step_by(3) {
+        p[10 * r..][..10].fill(0.0);
+    }
+    let found = only(logits_ignoring(&p, &SHAPE, -1, &classes, NONE), "already sum to one");
+    assert!(matches!(found, Finding::AlreadyProbabilities { of: 1198, .. }));
+    only(logits_ignoring(&finite, &SHAPE, 0, &classes, NONE), "fit axis 1");
+    only(logits_ignoring(&finite, &SHAPE, -1, &classes[1..], NONE), "1796 targets for 1797 rows");
+    let large: Vec<f32> = x.iter().map(|x| x * 100.0).collect();
+    let shifted: Vec<usize> = classes.iter().map(|&c| if c == NONE { c } else { (c + 1) % 10 }).collect();
+    let found = logits_ignoring(&large, &SHAPE, -1, &shifted, NONE).unwrap();
+    assert!(matches!(found[..], [Finding::Saturated { .. }, Finding::Vanishing { .. }]), "{found:?}");
+    // Classes that are counted from 1 do not end it either.
+    let from_one: Vec<usize> = classes.iter().map(|&c| if c == NONE { c } else { c + 1 }).collect();
+    let found = logits_ignoring(&large, &SHAPE, -1, &from_one, NONE).unwrap();
+    assert!(matches!(found[0], Finding::Class { class: 10, classes: 10, .. }), "{found:?}");
+    assert!(matches!(found[1..], [Finding::Saturated { .. }, Finding::Vanishing { .. }]), "{found:?}");
+    assert_eq!(logits_ignoring(&x, &SHAPE, -1, &[NONE; 1797], NONE), Ok(vec![]));
 }
 
 #[test]
@@ -109,7 +146,7 @@ fn every_planted_fault_of_a_regression_is_named() {
     assert!(matches!(found[..], [Finding::Saturated { .. }, Finding::Vanishing { .. }]), "{found:?}");
     targets[2] = 400.0;
     let found = only(ranged(&raw, &targets, range), "cannot reach");
-    assert_eq!(found, Finding::OutsideRange { count: 1, first: 2 });
+    assert_eq!(found, Finding::OutsideRange { count: 1, first: 2, lo: 25.0, hi: 346.0 });
 }
 
 #[test]
@@ -118,9 +155,10 @@ fn every_planted_fault_of_binary_logits_is_named() {
     let targets: Vec<f32> = (0..20).map(|i| f32::from(i > 9)).collect();
     assert_eq!(binary_logits(&x, &targets), Ok(vec![]));
     let p: Vec<f32> = x.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
-    only(binary_logits(&p, &targets), "already sum to one");
+    let found = only(binary_logits(&p, &targets), "applies the sigmoid again");
+    assert_eq!(found, Finding::AlreadySigmoid { count: 20 });
     let wrong: Vec<f32> = x.iter().map(|x| -100.0 * x).collect();
     only(binary_logits(&wrong, &targets), "cannot be corrected");
     let labels: Vec<f32> = targets.iter().map(|t| 2.0 * t - 1.0).collect();
-    only(binary_logits(&x, &labels), "outside the range");
+    only(binary_logits(&x, &labels), "10 targets lie outside the range [0, 1]");
 }
