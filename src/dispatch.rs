@@ -64,9 +64,9 @@ impl Backend {
         }
     }
 
-    /// The backend of that name.
+    /// The backend of that name, in capital or small letters.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::all().into_iter().find(|b| b.name() == name)
+        Self::all().into_iter().find(|b| b.name().eq_ignore_ascii_case(name))
     }
 
     /// The operations on this backend.
@@ -82,7 +82,8 @@ impl Backend {
     }
 
     /// The backend that the functions at the crate root use: the one that the environment variable
-    /// `LOSSPREP_BACKEND` names (read once; needs the feature `std`), else the fastest available.
+    /// `LOSSPREP_BACKEND` names (read once; needs the feature `std`), else the fastest available. An empty value counts
+    /// as none.
     ///
     /// # Errors
     /// [`Error::UnknownBackend`] or [`Error::Unavailable`] if the variable names no backend, or one
@@ -117,10 +118,17 @@ impl Kernels {
         {
             static BEST: std::sync::OnceLock<Result<Kernels, Error>> = std::sync::OnceLock::new();
             *BEST.get_or_init(|| match std::env::var_os("LOSSPREP_BACKEND") {
-                None => Ok(Self::detect()),
-                Some(name) => {
-                    name.to_str().and_then(Backend::from_name).ok_or(Error::UnknownBackend)?.try_get()
+                Some(name) if !name.is_empty() => {
+                    let name = name.to_string_lossy();
+                    match Backend::from_name(&name) {
+                        Some(backend) => backend.try_get(),
+                        // Once a process.
+                        None => Err(Error::UnknownBackend {
+                            name: alloc::string::String::leak(name.into_owned()),
+                        }),
+                    }
                 }
+                _ => Ok(Self::detect()),
             })
         }
         #[cfg(not(feature = "std"))]

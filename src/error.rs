@@ -70,7 +70,10 @@ pub enum Error {
         backend: &'static str,
     },
     /// The environment variable `LOSSPREP_BACKEND` names no backend.
-    UnknownBackend,
+    UnknownBackend {
+        /// What it holds.
+        name: &'static str,
+    },
 }
 
 impl fmt::Display for Error {
@@ -95,8 +98,9 @@ impl fmt::Display for Error {
             Self::Unavailable { backend } => {
                 write!(f, "the backend `{backend}` is not available: this machine or this build lacks it")
             }
-            Self::UnknownBackend => f.write_str(
-                "LOSSPREP_BACKEND names no backend; known are avx512, avx2, neon, portable and scalar",
+            Self::UnknownBackend { name } => write!(
+                f,
+                "LOSSPREP_BACKEND={name} names no backend; known are avx512, avx2, neon, portable and scalar"
             ),
         }
     }

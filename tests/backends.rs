@@ -73,16 +73,27 @@ fn every_name_runs_its_backend_or_is_refused() {
 
 #[test]
 fn an_unknown_name_is_refused() {
-    for name in ["avx1024", "", "AVX2", " scalar", "scalar "] {
-        assert_eq!(with(Some(OsStr::new(name))), format!("refused: {}", Error::UnknownBackend), "{name:?}");
+    for name in ["avx1024", " scalar", "scalar "] {
+        let refused = format!("refused: {}", Error::UnknownBackend { name });
+        assert!(refused.contains(name));
+        assert_eq!(with(Some(OsStr::new(name))), refused);
         assert_eq!(Backend::from_name(name), None);
     }
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
         let name = OsStr::from_bytes(b"\xff\xfe");
-        assert_eq!(with(Some(name)), format!("refused: {}", Error::UnknownBackend));
+        let shown = Error::UnknownBackend { name: "\u{fffd}\u{fffd}" };
+        assert_eq!(with(Some(name)), format!("refused: {shown}"));
     }
+}
+
+#[test]
+fn an_empty_value_is_none_and_letters_may_be_capital() {
+    assert_eq!(with(Some(OsStr::new(""))), with(None));
+    assert_eq!(Backend::from_name(""), None);
+    assert_eq!(with(Some(OsStr::new("Scalar"))), "ran on scalar");
+    assert_eq!(Backend::from_name("AVX2"), Some(Backend::Avx2));
 }
 
 #[test]
