@@ -27,7 +27,7 @@ impl Layout {
     /// `outer × len × inner`.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if a product of the dimensions does not fit in a `usize`.
+    /// [`Error::Overflow`] if `outer · inner` or the product of all three does not fit in a `usize`.
     pub const fn new(outer: usize, len: usize, inner: usize) -> Result<Self, Error> {
         let Some(rows) = outer.checked_mul(inner) else { return Err(Error::Overflow) };
         let Some(elements) = rows.checked_mul(len) else { return Err(Error::Overflow) };
@@ -45,8 +45,9 @@ impl Layout {
     /// The rows along `axis` of a row-major tensor of this shape; −1 is the last axis.
     ///
     /// # Errors
-    /// [`Error::Axis`] if there is no such axis, [`Error::Overflow`] if the product of the
-    /// dimensions does not fit in a `usize`.
+    /// [`Error::Axis`] if there is no such axis, [`Error::Overflow`] if the product of all dimensions, of
+    /// those before the axis, of those after it, or of all but the axis does not fit in a `usize`. It counts
+    /// also where another dimension is 0.
     pub fn from_shape(shape: &[usize], axis: isize) -> Result<Self, Error> {
         let fault = Error::Axis { axis, dimensions: shape.len() };
         let index = if axis < 0 { shape.len().checked_add_signed(axis) } else { Some(axis as usize) };

@@ -56,7 +56,9 @@ pub(crate) mod long_rows;
 /// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
 const CACHED: usize = 8192;
 
-/// What a row with nothing to sum gives, where a mask or valid lengths are in force.
+/// What a row with nothing to sum gives, where a mask or valid lengths are in force; without them it is NaN.
+///
+/// The default is `Zeros`, unlike PyTorch's NaN, which is `Nan` here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EmptyRows {
@@ -97,7 +99,7 @@ impl<T: Element> Default for SoftmaxOptions<'_, T> {
 }
 
 impl<'a, T: Element> SoftmaxOptions<'a, T> {
-    /// Temperature 1, every element takes part.
+    /// Temperature 1, every element takes part; [`EmptyRows::Zeros`], should a mask or lengths be set.
     pub fn new() -> Self {
         Self { temperature: T::one(), kept: Kept::All, empty_rows: EmptyRows::Zeros }
     }
@@ -123,7 +125,8 @@ impl<'a, T: Element> SoftmaxOptions<'a, T> {
         self
     }
 
-    /// What a row gives in which nothing is kept, or only −∞.
+    /// What a row gives in which nothing is kept, or only −∞: zeros by default, unlike PyTorch's NaN. In force only with
+    /// a mask or lengths.
     #[must_use]
     pub fn empty_rows(mut self, policy: EmptyRows) -> Self {
         self.empty_rows = policy;
