@@ -1,5 +1,10 @@
 //! Lane functions that the kernels share.
 
+/// Numbers by their bits.
+macro_rules! words {
+    ($t:ident: $($bits:literal)*) => { [$($t::from_bits($bits)),*] };
+}
+
 pub(crate) mod dot;
 pub(crate) mod exp;
 pub(crate) mod expm;

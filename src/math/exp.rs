@@ -82,10 +82,6 @@ pub trait ExpTable: Lane {
     }
 }
 
-macro_rules! words {
-    ($t:ident: $($bits:literal)*) => { [$($t::from_bits($bits)),*] };
-}
-
 impl ExpTable for f32 {
     const INV_LN2: Self = Self::from_bits(0x3fb8_aa3b); // 1.442695
     const LN2: [Self; 2] = words!(f32: 0x3f31_7218 0xb102_e308); // 0.6931472 − 1.9e−9

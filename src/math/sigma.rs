@@ -35,10 +35,6 @@ pub trait SigmaTable: ExpTable {
         Self: Sized;
 }
 
-macro_rules! words {
-    ($t:ident: $($bits:literal)*) => { [$($t::from_bits($bits)),*] };
-}
-
 impl SigmaTable for f32 {
     const SMALL: Self = 16.5;
     const FARTHEST: Self = 80.0;
