@@ -344,15 +344,8 @@ fn softmax_family<R: Real>(op: Op, row: Row, params: &Params) -> Vec<Truth<R>> {
         }
         _ => {}
     }
-    // The probabilities as the gradient receives or recomputes them.
-    let y: Vec<R> = match forward {
-        Op::Softmax => x.iter().map(|&v| R::from_f64(v)).collect(),
-        Op::LogSoftmax => {
-            x.iter().map(|&v| if v.is_finite() { R::from_f64(v).exp() } else { R::zero() }).collect()
-        }
-        _ => State::<R>::new(x, params.temperature).probabilities().collect(),
-    };
-    if g.iter().any(|v| !v.is_finite()) {
+    let wild = |v: &[f64]| v.iter().any(|v| !v.is_finite());
+    if wild(g) || forward == Op::Softmax && wild(x) {
         // The derivative is exactly 0 where the probability is, and of a row with one element, whatever arrives.
         let alone = x.len() == 1;
         let truth = |v: &f64| {
@@ -365,6 +358,14 @@ fn softmax_family<R: Real>(op: Op, row: Row, params: &Params) -> Vec<Truth<R>> {
         };
         return if outputs == x.len() { x.iter().map(truth).collect() } else { all(Expect::Nan) };
     }
+    // The probabilities as the gradient receives or recomputes them.
+    let y: Vec<R> = match forward {
+        Op::Softmax => x.iter().map(|&v| R::from_f64(v)).collect(),
+        Op::LogSoftmax => {
+            x.iter().map(|&v| if v.is_finite() { R::from_f64(v).exp() } else { R::zero() }).collect()
+        }
+        _ => State::<R>::new(x, params.temperature).probabilities().collect(),
+    };
     let g: Vec<R> = g.iter().map(|&v| R::from_f64(v)).collect();
     let dot = |weigh: &dyn Fn(usize) -> R| (0..g.len()).map(weigh).collect::<Sum<R>>().total();
     match op {
