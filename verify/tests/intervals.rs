@@ -8,6 +8,7 @@
 const EXP: &str = include_str!("../../src/math/exp.rs");
 const SIGMA: &str = include_str!("../../src/math/sigma.rs");
 const WORD: &str = include_str!("../../src/math/word.rs");
+const DOT: &str = include_str!("../../src/math/dot.rs");
 const L2: &str = include_str!("../../src/kernels/l2.rs");
 
 /// The source has these lines, which the argument is about.
@@ -311,16 +312,15 @@ fn unit_row(sum: Off, last: Off) -> Off {
 
 #[test]
 fn from_squares_to_the_norm_and_the_unit_row() {
+    models(DOT, &["const WAYS: usize = 32;", "const BLOCK: usize = 65_536;"]);
     models(
         L2,
         &[
             "Self { root: dot.sum.sqrt(), square: dot.sum, unit: dot.unit }",
-            "Divisor { value: select_word(below, Word::exact(eps), root), unit, constant: below }",
+            "Divisor { value: Word::select(below, Word::exact(eps), root), unit, constant: below }",
             "Divisor { value: root.add_one(eps), unit, constant: never }",
             "Divisor { value: square.add_one(eps).sqrt(), unit, constant: never }",
             "if T::COMPENSATED { x.mul_add(h, x * l) } else { x * h }",
-            "const WAYS: usize = 32;",
-            "const BLOCK: usize = 65_536;",
         ],
     );
     models(
