@@ -107,22 +107,32 @@ pub fn log_softmax<T: Float>(x: &[T], out: &mut [T]) {
     });
 }
 
+/// 0 in a row whose only element has this value: its result is constant, whatever arrives.
+fn cleared<T: Float>(row: &[T], certain: T, grad: &mut [T]) {
+    if row == [certain] {
+        grad[0] = T::zero();
+    }
+}
+
 /// y_i·(g_i − Σ y_j·g_j); the jvp is the same.
 pub fn softmax_vjp<T: Float>(y: &[T], g: &[T], grad: &mut [T]) {
     let s = or_nan(sum(y.iter().zip(g).map(|(&y, &g)| y * g)));
     each(grad, |i| if y[i] == T::zero() { T::zero() } else { y[i] * (g[i] - s) });
+    cleared(y, T::one(), grad);
 }
 
 /// g_i − exp(log y_i)·Σ g_j
 pub fn log_softmax_vjp<T: Float>(log_y: &[T], g: &[T], grad: &mut [T]) {
     let s = or_nan(sum(g.iter().copied()));
     each(grad, |i| g[i] - log_y[i].exp() * s);
+    cleared(log_y, T::zero(), grad);
 }
 
 /// v_i − Σ exp(log y_j)·v_j
 pub fn log_softmax_jvp<T: Float>(log_y: &[T], v: &[T], out: &mut [T]) {
     let s = or_nan(sum(log_y.iter().zip(v).map(|(&l, &v)| l.exp() * v)));
     each(out, |i| v[i] - s);
+    cleared(log_y, T::zero(), out);
 }
 
 /// softmax(x)_i·g
@@ -145,10 +155,11 @@ pub fn logsumexp_jvp<T: Float>(x: &[T], v: &[T]) -> T {
     or_nan(sum(terms)) / (T::one() + rest)
 }
 
-/// c > 0, the largest of |x_j| and `least`, and ‖x/c‖².
+/// A power of two, c, near the largest of |x_j| and `least`, and ‖x/c‖².
 fn scaled_square<T: Float>(x: &[T], least: T) -> (T, T) {
-    let c = max(x.iter().map(|x| x.abs()), least);
-    let c = if c == T::zero() { T::one() } else { c };
+    // Half, as the logarithm of the largest number may be rounded up.
+    let half = half(max(x.iter().map(|x| x.abs()), least));
+    let c = half.log2().floor().exp2().max(T::min_positive_value());
     (c, sum(x.iter().map(|&x| (x / c) * (x / c))))
 }
 
@@ -158,19 +169,19 @@ pub fn l2_norm<T: Float>(x: &[T]) -> T {
     if c.is_infinite() { c } else { c * square.sqrt() }
 }
 
-/// c > 0, ‖x/c‖² and guard(‖x‖)/c.
+/// c, ‖x/c‖² and guard(‖x‖)/c.
 fn scaled_guard<T: Float>(x: &[T], guard: NormGuard<T>) -> (T, T, T) {
-    let e = match guard {
+    let least = match guard {
         NormGuard::Max(eps) | NormGuard::Add(eps) => eps,
         NormGuard::AddSquared(eps) => eps.sqrt(),
     };
-    let (c, square) = scaled_square(x, e);
-    let (norm, e) = (square.sqrt(), e / c);
+    let (c, square) = scaled_square(x, least);
+    let norm = square.sqrt();
     let guarded = match guard {
-        NormGuard::Max(_) if norm < e => e,
+        NormGuard::Max(eps) if norm < eps / c => eps / c,
         NormGuard::Max(_) => norm,
-        NormGuard::Add(_) => norm + e,
-        NormGuard::AddSquared(_) => norm.hypot(e),
+        NormGuard::Add(eps) => norm + eps / c,
+        NormGuard::AddSquared(eps) => (square + eps / c / c).sqrt(),
     };
     (c, square, guarded)
 }
@@ -205,7 +216,7 @@ pub fn l2_normalize_vjp<T: Float>(x: &[T], g: &[T], guard: NormGuard<T>, grad: &
         NormGuard::Max(_) => s / square,
         NormGuard::Add(_) if square == T::zero() => s * T::zero(),
         NormGuard::Add(_) => s / (square.sqrt() * d),
-        NormGuard::AddSquared(_) => s / (d * d),
+        NormGuard::AddSquared(eps) => s / (square + eps / c / c),
     };
     each(grad, |i| (g[i] - x[i] / c * share) / d / c);
 }
@@ -249,10 +260,13 @@ pub fn scaled_sigmoid_vjp<T: Float>(x: T, g: T, lo: T, hi: T) -> T {
     if x.is_infinite() || lo == hi && !x.is_nan() {
         return T::zero();
     }
-    // σ(x)·σ(−x) = (root/(1 + root²))², shared by two factors that may be large, or small.
-    let root = half(if x < T::zero() { x } else { -x }).exp();
-    let share = root / (T::one() + root * root);
-    let product = ((half(hi) - half(lo)) * share) * (or_nan(g) * share);
+    let (width, g) = (half(hi) - half(lo), or_nan(g));
+    let product = width * g;
+    let product = if product.is_finite() {
+        times_sigmoid(times_sigmoid(product, x), -x)
+    } else {
+        times_sigmoid(width, x) * times_sigmoid(g, -x)
+    };
     product + product
 }
 

@@ -68,6 +68,35 @@ fn forward<T: Element + Number>() {
     }
 }
 
+/// Rows at the ends of the type, and gradients of the only element.
+fn ends<T: Element + Number>() {
+    let (huge, tiny) = (T::max_value(), T::min_positive_value() * T::epsilon());
+    for x in [huge, -huge, tiny, T::zero(), T::infinity()] {
+        assert_eq!(reference::l2_norm(&[x]), x.abs());
+    }
+    for row in [[huge, huge], [tiny, huge], [tiny, tiny], [T::zero(), tiny]] {
+        for guard in guards::<T>(1e-12).into_iter().chain(guards(0.5)) {
+            let (mut y, mut due) = (row, row);
+            reference::l2_normalize(&row, guard, &mut y);
+            lossprep::l2_normalize(&row, self::row(&row), guard, &mut due).unwrap();
+            assert!(y.iter().zip(due).all(|(&y, due)| strategies::close(y, due, ULPS)), "{y:?} {due:?}");
+        }
+    }
+    for g in [T::one(), T::nan(), T::infinity()] {
+        let mut grads = [[T::one()]; 3];
+        reference::softmax_vjp(&[T::one()], &[g], &mut grads[0]);
+        reference::log_softmax_vjp(&[T::zero()], &[g], &mut grads[1]);
+        reference::log_softmax_jvp(&[T::zero()], &[g], &mut grads[2]);
+        assert_eq!(grads, [[T::zero()]; 3]);
+    }
+}
+
+#[test]
+fn ends_of_both_types() {
+    ends::<f32>();
+    ends::<f64>();
+}
+
 #[test]
 fn forward_f32() {
     forward::<f32>();
