@@ -333,8 +333,12 @@ impl Kernels {
         let known = Known::nothing(form, x.len());
         let measure = |x| T::long_row(self, known, Step::Measure(x));
         let known = parts().map(measure).reduce(|| known, Known::and_extremes);
-        let add_up = |x| T::long_row(self, known, Step::Sum(x));
-        let known = parts().map(add_up).reduce(|| known, Known::and_sum);
+        let add_up =
+            |known| parts().map(|x| T::long_row(self, known, Step::Sum(x))).reduce(|| known, Known::and_sum);
+        let mut known = T::long_row(self, add_up(known), Step::Weigh);
+        if known.many {
+            known = add_up(known);
+        }
         T::long_row(self, known, Step::Close(result))
     }
 }

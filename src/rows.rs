@@ -28,6 +28,11 @@ pub(crate) trait Access<T: Lane> {
     fn in_place(&self) -> bool;
     /// Registers of a row.
     fn steps(&self) -> usize;
+    /// The elements of a row, or as many as fill its registers.
+    #[inline(always)]
+    fn most(&self) -> usize {
+        self.steps() * if Self::ACROSS { T::LANES } else { 1 }
+    }
     /// Those of them, from the first on, that hold nothing but elements; 0 where some may not take part.
     fn full(&self) -> usize;
     /// Rows in the lanes of a register; 1 where the lanes are neighbours.
@@ -309,8 +314,12 @@ pub(crate) trait Work<T: Lane> {
     const SUMS_TERMS: bool = false;
     /// The third pass needs them again.
     const USES_TERMS: bool = false;
+    /// Rows longer than that have a first and a second pass of their own.
+    const LONG: Option<usize> = None;
     /// Elements of the contiguous rows that take turns at a pass, so that they stay in the first-level cache.
     const BATCH: usize = 4096;
+    /// What the first pass over a long row has begun of the second.
+    type Begun: Default;
     /// What the first pass leaves.
     type First<S: Simd>: Each<T, S>;
     /// What the later passes need of that.
@@ -328,6 +337,27 @@ pub(crate) trait Work<T: Lane> {
         row: usize,
         open: Self::Open<S>,
     ) -> Self::Second<S>;
+    #[inline(always)]
+    fn first_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+    ) -> (Self::First<S>, Self::Begun) {
+        (self.first(s, a, row), Self::Begun::default())
+    }
+    /// What is begun may be nothing.
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+        open: Self::Open<S>,
+        _: Self::Begun,
+    ) -> Self::Second<S> {
+        self.second(s, a, row, open)
+    }
     /// Of rows that begin with `row`; results of so many may be written.
     fn close<S: Simd>(
         &mut self,
@@ -350,12 +380,22 @@ pub(crate) trait Work<T: Lane> {
     fn finish<S: Simd>(&mut self, _: S, _row: usize, _out: &mut [T], _block: Block) {}
 }
 
+/// Whether rows of that length are long.
+#[inline(always)]
+fn is_long<T: Lane, W: Work<T>>(len: usize) -> bool {
+    matches!(W::LONG, Some(most) if len > most)
+}
+
 /// All passes, one after the other.
 #[inline(always)]
 fn passes<T: Lane, S: Simd, W: Work<T>, A: Access<T>>(s: S, work: &mut W, a: &mut A, row: usize) {
     let first = work.first(s, a, row);
     let open = work.open(s, first);
-    let second = work.second(s, a, row, open);
+    let second = if !A::SINGLE && is_long::<T, W>(a.most()) {
+        work.second_of_long(s, a, row, open, W::Begun::default())
+    } else {
+        work.second(s, a, row, open)
+    };
     let third = work.close(s, row, a.rows(), open, second);
     // What came from memory is in the first lane alone.
     let third = if A::ACROSS { Each::row(s, &third.rows(), 0) } else { third };
@@ -1056,7 +1096,7 @@ impl<T: Lane, const N: usize, const IN_PLACE: bool> Access<T> for Single<T, N, I
 }
 
 /// The most rows that a register has lanes for.
-const MOST_ROWS: usize = 16;
+pub(crate) const MOST_ROWS: usize = 16;
 
 /// The longest rows for which the smallest tiles are cleared.
 const TINY: usize = 12;
@@ -1332,16 +1372,29 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
         let mut firsts = W::First::blank(s).rows();
         let mut seconds = W::Second::blank(s).rows();
         let mut open = W::Open::blank(s);
+        // Of a long row, which is alone in its batch.
+        let mut begun = W::Begun::default();
         let mut batch = 0;
         loop {
             let opens = open.rows();
             for i in 0..batch {
-                let second = rows.with::<IN_PLACE, _>(
-                    i,
-                    W::BETWEEN && most == 1,
-                    #[inline(always)]
-                    |a| work.second(s, a, row + i, Each::row(s, &opens, i)),
-                );
+                let (long, ahead) = (is_long::<T, W>(rows.part(i).len()), W::BETWEEN && most == 1);
+                let second = if long {
+                    let begun = core::mem::take(&mut begun);
+                    rows.with::<IN_PLACE, _>(
+                        i,
+                        ahead,
+                        #[inline(always)]
+                        |a| work.second_of_long(s, a, row + i, Each::row(s, &opens, i), begun),
+                    )
+                } else {
+                    rows.with::<IN_PLACE, _>(
+                        i,
+                        ahead,
+                        #[inline(always)]
+                        |a| work.second(s, a, row + i, Each::row(s, &opens, i)),
+                    )
+                };
                 second.put(&mut seconds, i);
             }
             // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
@@ -1350,12 +1403,23 @@ pub(crate) fn drive<T: Lane, S: Simd, W: Work<T>, const N: usize, const IN_PLACE
             rows.side ^= 1;
             for i in 0..next {
                 rows.stage::<S, IN_PLACE>(s, i, fills);
-                let first = rows.with::<IN_PLACE, _>(
-                    i,
-                    false,
-                    #[inline(always)]
-                    |a| work.first(s, a, row + batch + i),
-                );
+                let first = if is_long::<T, W>(rows.part(i).len()) {
+                    let first;
+                    (first, begun) = rows.with::<IN_PLACE, _>(
+                        i,
+                        false,
+                        #[inline(always)]
+                        |a| work.first_of_long(s, a, row + batch + i),
+                    );
+                    first
+                } else {
+                    rows.with::<IN_PLACE, _>(
+                        i,
+                        false,
+                        #[inline(always)]
+                        |a| work.first(s, a, row + batch + i),
+                    )
+                };
                 first.put(&mut firsts, i);
             }
             rows.row = row;
@@ -1460,9 +1524,14 @@ impl<T: Lane, W: Work<T>, const N: usize> Op for &mut InTiles<'_, '_, '_, T, W, 
         loop {
             let mut second = W::Second::blank(s);
             if block.rows > 0 {
-                let part = strip.part::<T>(first_row);
-                let mut a = sides[strip.side].columns(part, block, inputs, out, in_place);
-                second = work.second(s, &mut a, first_row, open);
+                let (side, part) = (&mut sides[strip.side], strip.part::<T>(first_row));
+                second = if is_long::<T, W>(len) {
+                    let mut a = side.columns(part, block, inputs, out, in_place);
+                    work.second_of_long(s, &mut a, first_row, open, W::Begun::default())
+                } else {
+                    let mut a = side.columns(part, block, inputs, out, in_place);
+                    work.second(s, &mut a, first_row, open)
+                };
             }
             // The first pass over the next rows comes here, so that nothing waits for the end of a pass.
             let (mut next, mut next_strip) = (Block { rows: 0, ..block }, strip);

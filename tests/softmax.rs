@@ -223,6 +223,8 @@ for_both! {
     forward_within_bound;
     long_rows_within_bound;
     long_rows_cancel_within_bound;
+    rows_beyond_the_cache_have_the_same_bits;
+    long_rows_beside_each_other_have_the_same_bits;
     known_values;
     gradients_within_bound;
     no_intermediate_overflows;
@@ -1009,18 +1011,24 @@ fn long_rows_within_bound<T: Real>() {
 }
 
 fn long_rows_cancel_within_bound<T: Real>() {
-    // The maximum and the logarithm of the sum cancel, and terms are so many that f32 needs the third word of each; where
-    // their total is less than that of the maximum they are summed again, relative to the second largest.
-    let n = 1_usize << 20;
-    for (weight, total) in [
-        (0.0, 1.05),
-        (0.0, 1.16),
-        (0.0, 1.49),
-        (0.0, 2.81),
-        (0.3, 0.21),
-        (0.3, 0.24),
-        (0.3, 0.31),
-        (0.26, 0.47),
+    // The maximum and the logarithm of the sum cancel, and terms are so many that f32 needs the third word of each, or
+    // just does not; where their total is less than that of the maximum they are summed again, relative to the second largest.
+    for (n, weight, total) in [
+        (1_usize << 20, 0.0, 1.05),
+        (1 << 20, 0.0, 1.16),
+        (1 << 20, 0.0, 1.49),
+        (1 << 20, 0.0, 2.81),
+        (1 << 20, 0.3, 0.21),
+        (1 << 20, 0.3, 0.24),
+        (1 << 20, 0.3, 0.31),
+        (1 << 20, 0.26, 0.47),
+        (1 << 20, 0.0, 14.9),
+        (1 << 20, 0.0, 15.1),
+        (1 << 18, 0.0, 3.02),
+        (1 << 18, 0.0, 3.07),
+        (140_000, 0.0, 1.11),
+        (140_000, 0.0, 1.14),
+        (140_000, 0.0, 1.19),
     ] {
         let top = T::of(-(1.0_f64 + weight + total).ln());
         let second = T::of(top.wide() + f64::ln(weight));
@@ -1041,6 +1049,84 @@ fn long_rows_cancel_within_bound<T: Real>() {
             backend.try_get().unwrap().logsumexp(&x, row(n + 2), &mut l).unwrap();
             let share = ((Big::of(l[0].wide()) - (top + log)).abs() / bound).to_f64();
             assert!(share <= 1.0, "{backend}, {weight} + {total}: {share} of the bound");
+        }
+    }
+}
+
+/// Their sums are begun in the first pass, where registers are many, and anew wherever the exponent of the maximum changes.
+fn rows_beyond_the_cache_have_the_same_bits<T: Real>() {
+    let len = (24 << 20) / size_of::<T>() + 16 * 700 + 5;
+    let mut random = Random(7);
+    let noise: Vec<f64> = (0..4099).map(|_| random.spread(-4.0, 0.0)).collect();
+    let with = |x: &dyn Fn(usize) -> f64, others: &[(usize, f64)]| {
+        let mut row: Vec<T> = (0..len).map(|i| T::of(x(i))).collect();
+        for &(i, x) in others {
+            row[i] = T::of(x);
+        }
+        row
+    };
+    let flat = |i: usize| noise[i % noise.len()];
+    let far = |i: usize| flat(i) - 24.0;
+    let large = |i: usize| flat(i) + 5000.0;
+    let steps = |i: usize| flat(i) + (8 * i / len) as f64;
+    let rising = |i: usize| flat(i) + (300 * i / len) as f64;
+    let (middle, end, none) = (len / 2 + 77, len - 1, f64::NEG_INFINITY);
+    for (name, x) in [
+        ("flat", with(&flat, &[])),
+        ("the maximum at the end", with(&flat, &[(end, 9.0)])),
+        ("the maximum in the middle", with(&flat, &[(middle, 9.0), (end, none)])),
+        ("not tame", with(&flat, &[(5, none), (middle, 30.0), (middle + 1, -200.0), (end - 9, 31.0)])),
+        ("peaked", with(&far, &[(3, 0.0), (end - 1, none)])),
+        ("peaked twice", with(&far, &[(middle, 0.0), (middle + 9999, 3.0), (9, none)])),
+        ("beyond the largest that is used as it is", with(&large, &[(middle, 5001.5)])),
+        ("a few steps", with(&steps, &[])),
+        ("many steps", with(&rising, &[])),
+        ("nothing", with(&|_| none, &[])),
+        ("NaN", with(&flat, &[(middle, f64::NAN), (end, f64::INFINITY)])),
+        ("infinite", with(&flat, &[(5, f64::INFINITY)])),
+    ] {
+        let mut all = Vec::new();
+        // The scalar backend is another text of the same arithmetic, and slow.
+        for backend in Backend::available().filter(|&backend| backend != Backend::Scalar) {
+            let kernels = backend.try_get().unwrap();
+            let (mut y, mut in_place, mut l) = (vec![T::zero(); len], x.clone(), [T::zero()]);
+            kernels.softmax(&x, row(len), &mut y).unwrap();
+            kernels.softmax_in_place(&mut in_place, row(len)).unwrap();
+            kernels.logsumexp(&x, row(len), &mut l).unwrap();
+            let [y, in_place] = [y, in_place].map(|y| y.iter().map(|y| y.bits()).collect::<Vec<_>>());
+            assert!(y == in_place, "{name} in place, {backend}");
+            all.push((backend, y, l[0].bits()));
+        }
+        for (backend, y, l) in &all[1..] {
+            assert!((y, l) == (&all[0].1, &all[0].2), "{name}: {backend} and {}", all[0].0);
+        }
+    }
+}
+
+/// Each has a third word or not for itself.
+fn long_rows_beside_each_other_have_the_same_bits<T: Real>() {
+    let (len, rows) = ((1 << 17) + 4000, 19);
+    let mut random = Random(8);
+    let mut x = vec![T::zero(); len * rows];
+    for (i, x) in x.iter_mut().enumerate() {
+        // From a sum of less than 2 to one of a seventh of the terms.
+        *x = T::of(if i / rows == 71 { 0.0 } else { random.spread(-3.0, 0.0) - 18.0 + (i % rows) as f64 });
+    }
+    let layout = Layout::new(1, len, rows).unwrap();
+    for kernels in Backend::available().map(|backend| backend.try_get().unwrap()) {
+        let (mut y, mut l) = (vec![T::zero(); x.len()], vec![T::zero(); rows]);
+        kernels.softmax(&x, layout, &mut y).unwrap();
+        kernels.logsumexp(&x, layout, &mut l).unwrap();
+        for r in 0..rows {
+            let alone: Vec<T> = x[r..].iter().step_by(rows).copied().collect();
+            let (mut y_alone, mut l_alone) = (vec![T::zero(); len], [T::zero()]);
+            kernels.softmax(&alone, row(len), &mut y_alone).unwrap();
+            kernels.logsumexp(&alone, row(len), &mut l_alone).unwrap();
+            assert!(
+                y[r..].iter().step_by(rows).zip(&y_alone).all(|(a, b)| a.bits() == b.bits()),
+                "{kernels:?}, {r}"
+            );
+            assert_eq!(l[r].bits(), l_alone[0].bits(), "{kernels:?}, {r}");
         }
     }
 }
@@ -1380,7 +1466,8 @@ fn random_bits<T: Real>() {
     });
 }
 
-/// Terms beyond a number have a third word in their sum; how many there are is not what the length of the row says.
+/// Terms beyond a number have a third word in their sum, unless that is large; how many there are is not what the length of
+/// the row says.
 #[test]
 fn long_rows_count_what_is_kept() {
     let n = (1 << 17) + 40_000;

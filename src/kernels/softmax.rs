@@ -8,6 +8,8 @@
 //! *softmax.* 1. The maximum. 2. Each exponential as t + t·q (`math/exp.rs`), multiplied out relative to 2^K, K
 //! the exponent of exp m, and their sum S in fixed point (`math/sum.rs`). q is kept in the output. A factor that all
 //! terms have in common leaves the quotient.
+//! Rows longer than the cache are summed while their maximum is looked for, relative to that of what was read before, and anew
+//! from where its exponent turns out to be another; what comes before is left for a second pass.
 //! 3. With 1/S = h + l: y = h·t + (h·q + l)·t, t from the table again: only the last addition rounds in
 //! earnest. All of it happens at a power of two where nothing is subnormal; the multiplication that ends it rounds
 //! subnormal results. In place t and q of rows of up to 128 registers are kept beside them; in longer ones, and in rows longer
@@ -31,8 +33,8 @@
 //! several rows in turn, so that none waits for the end of its own sum.
 //!
 //! # Error
-//! t + t·q is good to 0.12 ULP for f32 and 0.1 ULP for f64, S to that and n·2^−45 (n·2^−102), longer f32 rows
-//! than 2^17 to n·2^−66; the last step rounds once in earnest, 0.6 ULP: softmax is within 0.91 ULP for f32 and 0.79 ULP for f64. Logarithms of f64 are taken of sums whose terms are good to 2^−60.8. `verify/proofs` has the proofs, `verify`
+//! t + t·q is good to 0.12 ULP for f32 and 0.1 ULP for f64, S to that and n·2^−45 (n·2^−102), f32 rows
+//! of more than 2^17 terms to 2^−28 of itself; the last step rounds once in earnest, 0.6 ULP: softmax is within 0.91 ULP for f32 and 0.79 ULP for f64. Logarithms of f64 are taken of sums whose terms are good to 2^−60.8. `verify/proofs` has the proofs, `verify`
 //! measures it.
 
 use crate::dispatch::{Kernels, operations};
@@ -42,9 +44,9 @@ use crate::math::dot::{Dot, dot};
 use crate::math::exp::{Exp, ExpTable, Term, each, exp, exponent, power as table_power, power_parts, terms};
 use crate::math::log::{log_of, log_of_word, log1p, log1p_word, parts, parts_word};
 use crate::math::power_of_two as power;
-use crate::math::sum::{Accumulate, Sums as TermSums, numbers, word};
+use crate::math::sum::{Accumulate, Sums as TermSums, needs_third, numbers, word};
 use crate::math::word::{Word, fast_two_sum, two_sum};
-use crate::rows::{Access, Block, Each, Fill, Kept, Work, drive, each_field};
+use crate::rows::{Access, Block, Each, Fill, Kept, MOST_ROWS, Work, drive, each_field};
 use crate::simd::{Mask, Op, Scalar, Simd, Vector};
 use crate::{Element, Error, Layout};
 use core::f64::consts::SQRT_2;
@@ -55,6 +57,11 @@ pub(crate) mod long_rows;
 
 /// Registers of a row, or of rows beside each other, that stay in the cache from pass to pass.
 const CACHED: usize = 8192;
+// Longer rows are the long ones, and among these must be all that may need a third word.
+const _: () = assert!(CACHED * f32::LANES <= f32::MANY.unwrap());
+
+/// Registers of a row that the last-level cache cannot be expected to hold: 24 MB.
+const BEYOND: usize = 3 << 17;
 
 /// What a row with nothing to sum gives, where a mask or valid lengths are in force; without them it is NaN.
 ///
@@ -207,6 +214,11 @@ pub trait SoftmaxElement: ExpTable + Accumulate + Dot {
         Self: Sized;
     /// Whether each sum is at least twice its largest term, known without that.
     fn ample<S: Simd>(row: Self::Row<S>) -> bool
+    where
+        Self: Sized;
+    /// 1 for the lanes whose sums of so many terms need a third word, see `math/sum.rs`, and 0 for the others; if there are
+    /// any. Given the sums of one in so many `parts` of them.
+    fn coarse<S: Simd>(row: Self::Row<S>, terms: [usize; MOST_ROWS], parts: f64) -> Option<Self::Array>
     where
         Self: Sized;
     /// The row's sum without `max`, a term of it.
@@ -366,6 +378,15 @@ impl SoftmaxElement for f32 {
     fn ample<S: Simd>(row: Self::Row<S>) -> bool {
         let least = Vector::splat(row[0].s, power(Self::LIFT as i64 + 2));
         !(row[0].lt(least) | row[1].lt(least)).any()
+    }
+
+    #[inline(always)]
+    fn coarse<S: Simd>(row: Self::Row<S>, terms: [usize; MOST_ROWS], parts: f64) -> Option<[f32; 16]> {
+        let lanes = core::array::from_fn(|i| {
+            let sum = row[i / 8].to_array()[i % 8];
+            if needs_third(sum * parts, terms[i]) { 1.0 } else { 0.0 }
+        });
+        (lanes != [0.0; 16]).then_some(lanes)
     }
 
     #[inline(always)]
@@ -621,6 +642,11 @@ impl SoftmaxElement for f64 {
     }
 
     #[inline(always)]
+    fn coarse<S: Simd>(_: Self::Row<S>, _: [usize; MOST_ROWS], _: f64) -> Option<[f64; 8]> {
+        None
+    }
+
+    #[inline(always)]
     fn others<S: Simd>(row: Self::Row<S>, max: Term<f64, S>, near: f64) -> Others<f64, S> {
         let max = word(max);
         let others = row.add(-max);
@@ -825,54 +851,83 @@ pub(crate) struct Extremes<T: Lane, S: Simd> {
 
 each_field!(Extremes { top: Vector<T, S>, least: Vector<T, S> });
 
+/// What was seen of a row, in N parts of which none waits for another.
+#[derive(Clone, Copy)]
+struct Seen<T: Lane, S: Simd, const N: usize> {
+    max: [Vector<T, S>; N],
+    /// Of full registers.
+    min: [Vector<T, S>; N],
+    nan: [Mask<T, S>; N],
+}
+
+impl<T: Lane, S: Simd, const N: usize> Seen<T, S, N> {
+    #[inline(always)]
+    fn nothing(s: S) -> Self {
+        let max = [Vector::splat(s, -T::INFINITY); N];
+        Self { max, min: [Vector::splat(s, T::INFINITY); N], nan: [max[0].is_nan(); N] }
+    }
+
+    /// An even number of full registers.
+    #[inline(always)]
+    fn see_all<const M: usize>(&mut self, x: [Vector<T, S>; M]) {
+        for i in 0..M {
+            if i % 2 == 0 {
+                self.nan[i % N] = self.nan[i % N] | x[i].unordered(x[i + 1]);
+            }
+            self.max[i % N] = x[i].max(self.max[i % N]);
+            self.min[i % N] = x[i].min(self.min[i % N]);
+        }
+    }
+
+    #[inline(always)]
+    fn see(&mut self, x: Vector<T, S>, full: bool) {
+        self.nan[0] = self.nan[0] | x.is_nan();
+        self.max[0] = x.max(self.max[0]);
+        if full {
+            self.min[0] = x.min(self.min[0]);
+        }
+    }
+
+    /// Of each lane, or of all if they are `across` a row.
+    #[inline(always)]
+    fn extremes(self, across: bool) -> Extremes<T, S> {
+        let (mut max, mut min, mut nan) = (self.max[0], self.min[0], self.nan[0]);
+        for i in 1..N {
+            max = max.max(self.max[i]);
+            min = min.min(self.min[i]);
+            nan = nan | self.nan[i];
+        }
+        let none = Vector::splat(max.s, T::NAN);
+        if across {
+            let top = if nan.any() { none } else { largest_lane(max) };
+            Extremes { top, least: -largest_lane(-min) }
+        } else {
+            Extremes { top: nan.select(none, max), least: min }
+        }
+    }
+}
+
 #[inline(always)]
 fn extremes<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Extremes<T, S> {
     if S::ROOMY && !A::SINGLE { extremes_by::<T, S, A, ROOM>(s, a) } else { extremes_by::<T, S, A, 2>(s, a) }
 }
 
-/// The same, N registers at a time, an even number, since each maximum waits for the one before.
+/// The same, N registers at a time, an even number.
 #[inline(always)]
 fn extremes_by<T: SoftmaxElement, S: Simd, A: Access<T>, const N: usize>(s: S, a: &A) -> Extremes<T, S> {
-    let mut max = [Vector::splat(s, -T::INFINITY); N];
-    let mut min = [Vector::splat(s, T::INFINITY); N];
-    let mut nan = [max[0].is_nan(); N];
-    let mut j = a.visit::<S, N>(
+    let mut seen = Seen::<T, S, N>::nothing(s);
+    let j = a.visit::<S, N>(
         s,
         0,
         a.full(),
         false,
         #[inline(always)]
-        |x| {
-            for i in 0..N {
-                if i % 2 == 0 {
-                    nan[i] = nan[i] | x[i].unordered(x[i + 1]);
-                }
-                max[i] = x[i].max(max[i]);
-                min[i] = x[i].min(min[i]);
-            }
-        },
+        |x| seen.see_all(x),
     );
-    while j < a.steps() {
-        let x = a.load(s, 0, j);
-        nan[0] = nan[0] | x.is_nan();
-        max[0] = x.max(max[0]);
-        if j < a.full() {
-            min[0] = x.min(min[0]);
-        }
-        j += 1;
+    for j in j..a.steps() {
+        seen.see(a.load(s, 0, j), j < a.full());
     }
-    for i in 1..N {
-        max[0] = max[0].max(max[i]);
-        min[0] = min[0].min(min[i]);
-        nan[0] = nan[0] | nan[i];
-    }
-    let (max, min, nan, none) = (max[0], min[0], nan[0], Vector::splat(s, T::NAN));
-    if A::ACROSS {
-        let top = if nan.any() { none } else { largest_lane(max) };
-        Extremes { top, least: -largest_lane(-min) }
-    } else {
-        Extremes { top: nan.select(none, max), least: min }
-    }
+    seen.extremes(A::ACROSS)
 }
 
 /// The two largest of three.
@@ -1130,56 +1185,113 @@ struct Terms<'a, T: Lane, S: Simd, G, const PRECISE: bool, const REST: bool> {
 impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST: bool>
     Terms<'_, T, S, G, PRECISE, REST>
 {
-    /// Adds the terms of N registers, and returns them.
+    /// Adds the terms of N registers, to the third word too if they are of `MANY`, and returns them.
     #[inline(always)]
-    fn add<const N: usize, const TAME: bool>(
+    fn add<const N: usize, const TAME: bool, const MANY: bool>(
         &self,
         x: [Vector<T, S>; N],
         sums: &mut TermSums<T, S, N>,
-        many: bool,
     ) -> [Term<T, S>; N] {
         let terms = G::terms::<S, N, PRECISE>(
             self.within::<N, TAME>(x),
             self.frame,
             #[inline(always)]
-            |n| sums.step(n, many),
+            |n| sums.step(n, MANY),
         );
-        sums.next(terms, many);
+        sums.next(terms, MANY);
         terms
     }
 
-    /// The totals, N registers at a time; that of a contiguous row in all lanes.
+    /// The totals; that of a contiguous row in all lanes.
     #[inline(always)]
-    fn total<A: Access<T>, const N: usize>(&self, a: &mut A) -> T::Totals<S> {
-        let lanes = if A::ACROSS { T::LANES } else { 1 };
-        let long = matches!(T::MANY, Some(most) if a.steps() > most / lanes);
-        let mut totals = self.sum::<A, N>(a, long);
-        if long {
-            totals = T::shortened(totals, many_terms(self.frame.m.s, a));
+    fn total<A: Access<T>, const MANY: bool>(&self, a: &mut A) -> T::Totals<S> {
+        let mut totals = T::none(self.frame.m.s);
+        self.sum::<A, MANY>(a, 0..a.steps(), &mut totals);
+        joined::<T, S, A>(totals, MANY)
+    }
+
+    /// The same of long rows.
+    #[inline(always)]
+    fn total_of_long<A: Access<T>>(&self, a: &mut A) -> T::Totals<S> {
+        let s = self.frame.m.s;
+        let (mut totals, end) = (T::none(s), a.steps());
+        // Whole groups of registers.
+        let trial = end / TRIAL / ROOM * ROOM;
+        self.sum::<A, false>(a, 0..trial, &mut totals);
+        let many = will_be_coarse::<T, S>(s, joined::<T, S, A>(totals, false), a.most(), TRIAL as f64);
+        if many {
+            totals = self.total::<A, true>(a);
+        } else {
+            self.sum::<A, false>(a, trial..end, &mut totals);
+            totals = joined::<T, S, A>(totals, false);
         }
-        if A::ACROSS { T::joined(totals, long) } else { totals }
+        self.refined(a, totals, many, self.tame)
+    }
+
+    /// The totals with a third word where it counts; they have it everywhere if they are of `many` terms, else nowhere.
+    /// Of a `tame` row, full registers hold terms alone.
+    #[inline(always)]
+    fn refined<A: Access<T>>(&self, a: &mut A, totals: T::Totals<S>, many: bool, tame: bool) -> T::Totals<S> {
+        let s = self.frame.m.s;
+        let two = T::shortened(totals, T::array(T::zero()));
+        let row = T::row(s, two);
+        if T::coarse(row, [a.most(); MOST_ROWS], 1.0).is_none() {
+            return two;
+        }
+        match T::coarse(row, number_of_terms(s, a, if tame { a.full() } else { 0 }), 1.0) {
+            None => two,
+            Some(lanes) if many => T::shortened(totals, lanes),
+            Some(lanes) => T::shortened(self.total::<A, true>(a), lanes),
+        }
+    }
+
+    /// Adds a part of a contiguous row to the totals, and sees what it holds.
+    #[inline(always)]
+    fn sum_and_see<A: Access<T>, const TAME: bool, const MANY: bool>(
+        &self,
+        a: &A,
+        part: Range<usize>,
+        seen: &mut Seen<T, S, 1>,
+        totals: &mut T::Totals<S>,
+    ) {
+        let s = self.frame.m.s;
+        let mut sums = TermSums::new([Term::none(s, PRECISE && T::WIDE); ROOM]);
+        // Copies: what is behind a reference is looked at again for every register.
+        let mut now = *seen;
+        a.visit::<S, ROOM>(
+            s,
+            part.start,
+            part.end,
+            false,
+            #[inline(always)]
+            |x| {
+                now.see_all(x);
+                self.add::<ROOM, TAME, MANY>(x, &mut sums);
+            },
+        );
+        sums.finish(MANY, totals);
+        *seen = now;
     }
 
     /// Adds the terms of full registers, as far as there is a loop without a branch for them, and returns the next one.
     #[inline(always)]
-    fn add_full<A: Access<T>, const N: usize, const TAME: bool>(
+    fn add_full<A: Access<T>, const N: usize, const TAME: bool, const MANY: bool>(
         &self,
         a: &mut A,
         full: Range<usize>,
         sums: &mut TermSums<T, S, N>,
-        long: bool,
     ) -> usize {
         let (s, j, end) = (self.frame.m.s, full.start, full.end);
         // Kept for the third pass if the row has no more of them than there is room for.
         let gains = if S::ROOMY { !PRECISE && a.in_place() } else { !(PRECISE && T::WIDE) };
-        if gains && a.room() > 0 && !long {
+        if gains && a.room() > 0 && !MANY {
             if S::ROOMY {
                 return a.keep::<S, N>(
                     s,
                     full,
                     self.keep_q,
                     #[inline(always)]
-                    |x| self.both_of::<N, TAME>(x, self.add::<N, TAME>(x, sums, false)),
+                    |x| self.both_of::<N, TAME>(x, self.add::<N, TAME, MANY>(x, sums)),
                 );
             }
             let mut j = j;
@@ -1187,39 +1299,26 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                 j = self.add_apart::<A, N, TAME>(a, j..end.min(j + a.room()), sums);
             }
             j
-        } else if self.keep_q {
+        } else if self.keep_q && !MANY {
             a.replace::<S, N>(
                 s,
                 j,
                 end,
                 true,
                 #[inline(always)]
-                |x, _| kept_of(self.add::<N, TAME>(x, sums, false)),
-            )
-        } else if !long {
-            a.visit::<S, N>(
-                s,
-                j,
-                end,
-                true,
-                #[inline(always)]
-                |x| {
-                    self.add::<N, TAME>(x, sums, false);
-                },
-            )
-        } else if S::ROOMY && A::ACROSS {
-            a.visit::<S, N>(
-                s,
-                j,
-                end,
-                true,
-                #[inline(always)]
-                |x| {
-                    self.add::<N, TAME>(x, sums, true);
-                },
+                |x, _| kept_of(self.add::<N, TAME, MANY>(x, sums)),
             )
         } else {
-            j
+            a.visit::<S, N>(
+                s,
+                j,
+                end,
+                true,
+                #[inline(always)]
+                |x| {
+                    self.add::<N, TAME, MANY>(x, sums);
+                },
+            )
         }
     }
 
@@ -1292,25 +1391,43 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
         [t, kept_of(terms)]
     }
 
-    /// The totals of the lanes; of the third word if the row is `long`.
+    /// Adds a part of the row to the totals of the lanes, whole groups of `ROOM` registers or its end; to the third word too if
+    /// there are `MANY` terms.
     #[inline(always)]
-    fn sum<A: Access<T>, const N: usize>(&self, a: &mut A, long: bool) -> T::Totals<S> {
+    fn sum<A: Access<T>, const MANY: bool>(&self, a: &mut A, part: Range<usize>, totals: &mut T::Totals<S>) {
+        if S::ROOMY && !A::SINGLE {
+            self.sum_by::<A, ROOM, MANY>(a, part, totals);
+        } else if PRECISE && !A::ACROSS && !REST {
+            // With one the sums are kept in memory, and wait for it.
+            self.sum_by::<A, 2, MANY>(a, part, totals);
+        } else {
+            self.sum_by::<A, 1, MANY>(a, part, totals);
+        }
+    }
+
+    /// The same, N registers at a time.
+    #[inline(always)]
+    fn sum_by<A: Access<T>, const N: usize, const MANY: bool>(
+        &self,
+        a: &mut A,
+        part: Range<usize>,
+        totals: &mut T::Totals<S>,
+    ) {
         let s = self.frame.m.s;
-        let mut totals = T::none(s);
-        let mut start = 0;
-        while start < a.steps() {
-            let end = a.steps().min(start + T::MOST);
+        let mut start = part.start;
+        while start < part.end {
+            let end = part.end.min(start + T::MOST);
             let mut sums = TermSums::new([Term::none(s, PRECISE && T::WIDE); N]);
             let mut j = start;
             if G::PLAIN && !REST {
                 let full = j..end.min(a.full());
                 j = if self.tame {
-                    self.add_full::<A, N, true>(a, full, &mut sums, long)
+                    self.add_full::<A, N, true, MANY>(a, full, &mut sums)
                 } else {
-                    self.add_full::<A, N, false>(a, full, &mut sums, long)
+                    self.add_full::<A, N, false, MANY>(a, full, &mut sums)
                 };
             }
-            if S::ROOMY && REST && !long {
+            if S::ROOMY && REST {
                 j = a.visit::<S, N>(
                     s,
                     j,
@@ -1318,22 +1435,21 @@ impl<T: SoftmaxElement, S: Simd, G: Argument<T>, const PRECISE: bool, const REST
                     false,
                     #[inline(always)]
                     |x| {
-                        self.add::<N, false>(x, &mut sums, false);
+                        self.add::<N, false, MANY>(x, &mut sums);
                     },
                 );
             }
             while j < end {
                 // What registers beyond the end hold is too small to be seen.
-                let terms = self.add::<N, false>(a.loads_or(s, 0, j, -T::INFINITY), &mut sums, long);
-                if self.keep_q {
+                let terms = self.add::<N, false, MANY>(a.loads_or(s, 0, j, -T::INFINITY), &mut sums);
+                if self.keep_q && !MANY {
                     a.stores_within::<S, N>(j, kept_of(terms));
                 }
                 j += N;
             }
-            sums.finish(long, &mut totals);
+            sums.finish(MANY, totals);
             start = end;
         }
-        totals
     }
 }
 
@@ -1346,31 +1462,27 @@ fn kept_of<T: Lane, S: Simd, const N: usize>(terms: [Term<T, S>; N]) -> [Vector<
     )
 }
 
-/// 1 for rows that have more terms than `MANY`, 0 for others. What is −∞ is none: absent elements change no bit.
+/// How many terms the row of each lane has, of which there are so many `full` registers at the beginning. What is −∞ is none:
+/// absent elements change no bit.
 #[inline(always)]
-fn many_terms<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A) -> Vector<T, S> {
+fn number_of_terms<T: SoftmaxElement, S: Simd, A: Access<T>>(s: S, a: &A, full: usize) -> [usize; MOST_ROWS] {
     let none = Vector::splat(s, -T::INFINITY);
     let [zero, one] = [Vector::splat(s, T::zero()), Vector::splat(s, T::one())];
-    let Some(most) = T::MANY else { return zero };
-    let limit = if A::ACROSS { most / T::LANES } else { most };
-    let limit = T::from(limit).unwrap_or(T::INFINITY);
-    let mut counts = zero;
-    for j in 0..a.steps() {
-        counts = counts + none.lt(a.load(s, 0, j)).select(one, zero);
-        // Most rows show it soon.
-        if j % 1024 == 0 && !counts.lt(Vector::splat(s, limit + T::one())).any() {
-            break;
+    let mut terms = [0; MOST_ROWS];
+    terms[..T::LANES].fill(full);
+    let mut start = full;
+    while start < a.steps() {
+        let end = a.steps().min(start + T::MOST);
+        let mut counts = zero;
+        for j in start..end {
+            counts = counts + none.lt(a.load(s, 0, j)).select(one, zero);
         }
-    }
-    if A::ACROSS {
-        // As many as there are in all, for each lane.
-        let mut all = T::zero();
-        for &count in counts.to_array().as_ref() {
-            all = all + count;
+        for (all, count) in terms.iter_mut().zip(counts.to_array().as_ref()) {
+            *all += count.to_usize().unwrap_or(0);
         }
-        counts = Vector::splat(s, all / T::from(T::LANES).unwrap_or(T::one()));
+        start = end;
     }
-    Vector::splat(s, limit).lt(counts).select(one, zero)
+    if A::ACROSS { [terms.iter().sum(); MOST_ROWS] } else { terms }
 }
 
 /// The sum of each row, `PRECISE` where a logarithm is taken of it.
@@ -1383,15 +1495,146 @@ fn sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECIS
     keep_q: bool,
 ) -> T::Row<S> {
     let terms = Terms::<_, _, _, PRECISE, false> { argument: g, frame, cut: frame.m, keep_q, tame: tame.all };
-    T::row(
-        s,
-        if S::ROOMY && !A::SINGLE {
-            terms.total::<_, ROOM>(a)
-        } else if PRECISE && !A::ACROSS {
-            // With one the sums are kept in memory, and wait for it.
-            terms.total::<_, 2>(a)
-        } else {
-            terms.total::<_, 1>(a)
+    T::row(s, terms.total::<A, false>(a))
+}
+
+/// The totals of a contiguous row in all lanes, or those of other rows.
+#[inline(always)]
+fn joined<T: SoftmaxElement, S: Simd, A: Access<T>>(totals: T::Totals<S>, many: bool) -> T::Totals<S> {
+    if A::ACROSS { T::joined(totals, many) } else { totals }
+}
+
+/// Whether the sum of so many terms is likely to need a third word, given that of one in so many `parts`: to have one for
+/// nothing costs less than to sum again.
+#[inline(always)]
+fn will_be_coarse<T: SoftmaxElement, S: Simd>(s: S, totals: T::Totals<S>, terms: usize, parts: f64) -> bool {
+    let row = T::row(s, totals);
+    T::coarse(row, [4 * terms; MOST_ROWS], parts).is_some()
+}
+
+/// The sum of the terms of a row, of registers from one on to another, had in the first pass.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun<T: Accumulate> {
+    registers: [usize; 2],
+    sum: T::Exact,
+    many: bool,
+}
+
+/// Registers of a row that are seen before they are summed for good: no more terms than [`Accumulate::MOST`].
+const PART: usize = 512;
+
+/// The part of a row whose sum shows whether that of the row will need a third word.
+const TRIAL: usize = 32;
+
+/// How often a sum is begun in the first pass.
+const BEGINNINGS: usize = 16;
+
+/// The first pass over a long row. Beyond the cache what is read for the maximum is summed at once, relative to the
+/// maximum of what was read before: where that turns out to have another exponent the sum begins anew, and what was summed
+/// is left for the second pass. Out of line, as the view of the row is handed on.
+#[inline(always)]
+fn begin<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECISE: bool>(
+    s: S,
+    a: &mut A,
+    g: G,
+) -> (Extremes<T, S>, Option<Begun<T>>) {
+    s.apart(
+        #[inline(always)]
+        || {
+            if S::ROOMY && A::ACROSS && G::PLAIN && a.steps() > BEYOND {
+                let begun = begin_here::<T, S, A, G, PRECISE>(s, a, g);
+                if let Some((all, begun)) = begun {
+                    return (all, Some(begun));
+                }
+            }
+            (extremes(s, a), None)
+        },
+    )
+}
+
+/// None if it would begin too often.
+#[inline(always)]
+fn begin_here<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECISE: bool>(
+    s: S,
+    a: &A,
+    g: G,
+) -> Option<(Extremes<T, S>, Begun<T>)> {
+    let end = a.full() / ROOM * ROOM;
+    let mut seen = Seen::nothing(s);
+    for j in (0..PART).chain(end..a.steps()) {
+        seen.see(a.load(s, 0, j), j < a.full());
+    }
+    let mut head = Head::new(g, seen.extremes(true));
+    let (mut totals, mut start) = (T::none(s), 0);
+    let (mut from, mut beginnings, mut many) = (0, 1, false);
+    let trial = end / TRIAL / PART * PART;
+    while start < end {
+        let next = end.min(start + PART);
+        let Head { frame, tame: Tame { all: tame, .. }, .. } = head;
+        let terms = Terms::<_, _, _, PRECISE, false> {
+            argument: g,
+            frame: &frame,
+            cut: frame.m,
+            keep_q: false,
+            tame,
+        };
+        let (part, mut sum) = (start..next, totals);
+        match (tame, many) {
+            (true, false) => terms.sum_and_see::<A, true, false>(a, part, &mut seen, &mut sum),
+            (false, false) => terms.sum_and_see::<A, false, false>(a, part, &mut seen, &mut sum),
+            (true, true) => terms.sum_and_see::<A, true, true>(a, part, &mut seen, &mut sum),
+            (false, true) => terms.sum_and_see::<A, false, true>(a, part, &mut seen, &mut sum),
+        }
+        head = Head::new(g, seen.extremes(true));
+        if !(head.frame.k.eq(frame.k) & head.frame.shift.eq(frame.shift)).any() {
+            (totals, from, many, beginnings) = (T::none(s), start, false, beginnings + 1);
+            if beginnings > BEGINNINGS {
+                return None;
+            }
+        } else if head.tame.all == tame {
+            (totals, start) = (sum, next);
+            if start == from + trial && !many {
+                many =
+                    will_be_coarse::<T, S>(s, T::joined(totals, false), a.most(), end as f64 / trial as f64);
+                if many {
+                    (totals, from) = (T::none(s), start);
+                }
+            }
+        }
+        // Else the same part again, with what is known of it now.
+    }
+    let sum = T::exact(T::joined(totals, many));
+    Some((seen.extremes(true), Begun { registers: [from, end], sum, many }))
+}
+
+/// The second pass over a long row: what the first has left of its sum, and one more word where that counts.
+#[inline(always)]
+fn sum_of_long<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const PRECISE: bool>(
+    s: S,
+    a: &mut A,
+    g: G,
+    Head { frame, tame, .. }: Head<T, S>,
+    begun: Option<Begun<T>>,
+) -> T::Row<S> {
+    s.apart(
+        #[inline(always)]
+        || {
+            let (argument, cut, tame) = (g, frame.m, tame.all);
+            let terms =
+                Terms::<_, _, _, PRECISE, false> { argument, frame: &frame, cut, keep_q: false, tame };
+            let Some(Begun { registers: [from, end], sum, many }) = begun else {
+                return T::row(s, terms.total_of_long(a));
+            };
+            let mut rest = T::none(s);
+            for part in [0..from, end..a.steps()] {
+                if many {
+                    terms.sum::<A, true>(a, part, &mut rest);
+                } else {
+                    terms.sum::<A, false>(a, part, &mut rest);
+                }
+            }
+            let rest = T::exact(T::joined(rest, many));
+            T::row(s, terms.refined(a, T::totals(s, T::both(rest, sum)), many, tame))
         },
     )
 }
@@ -1408,6 +1651,21 @@ fn absolute_sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
         sum_of::<_, _, _, _, false>(s, a, g, head, false)
     } else {
         sum_of::<_, _, _, _, true>(s, a, g, head, false)
+    }
+}
+
+/// The same of a long row.
+#[inline(always)]
+fn absolute_sum_of_long<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
+    s: S,
+    a: &mut A,
+    g: G,
+    head: Head<T, S>,
+) -> T::Row<S> {
+    if T::LOG2_F == 0.0 {
+        sum_of_long::<_, _, _, _, false>(s, a, g, head, None)
+    } else {
+        sum_of_long::<_, _, _, _, true>(s, a, g, head, None)
     }
 }
 
@@ -1666,6 +1924,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     const MASKS: bool = false;
     const SUMS_TERMS: bool = G::PLAIN;
     const USES_TERMS: bool = true;
+    const LONG: Option<usize> = Some(CACHED * T::LANES);
+    type Begun = Option<Begun<T>>;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -1691,6 +1951,28 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
     ) -> Self::Second<S> {
         let keep_q = !Self::recomputes(a);
         sum_of::<_, _, _, _, false>(s, a, self.argument, &head, keep_q)
+    }
+
+    #[inline(always)]
+    fn first_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+    ) -> (Extremes<T, S>, Self::Begun) {
+        begin::<_, _, _, _, false>(s, a, self.argument)
+    }
+
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+        begun: Self::Begun,
+    ) -> T::Row<S> {
+        sum_of_long::<_, _, _, _, false>(s, a, self.argument, head, begun)
     }
 
     #[inline(always)]
@@ -1826,7 +2108,13 @@ fn log_rest_here<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
     let frame = Frame::relative_to(g, m, alone.select(m, second));
     let rest =
         Terms::<_, _, _, true, true> { argument: g, frame: &frame, cut: second, keep_q: false, tame: false };
-    let mut totals = if S::ROOMY && !A::SINGLE { rest.total::<_, ROOM>(a) } else { rest.total::<_, 1>(a) };
+    let mut totals = if matches!(T::MANY, Some(most) if a.most() > most) {
+        // So much is in one term that the others hardly do without.
+        let totals = rest.total::<A, true>(a);
+        rest.refined(a, totals, true, head.tame.all)
+    } else {
+        rest.total::<A, false>(a)
+    };
     let twice = second.eq(m);
     if twice.any() {
         // Every occurrence of the maximum was added: one is taken back. The frame is the same.
@@ -1849,6 +2137,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
     const SUMS_TERMS: bool = G::PLAIN && !T::WIDE;
+    const LONG: Option<usize> = Some(CACHED * T::LANES);
+    type Begun = Option<Begun<T>>;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -1873,6 +2163,28 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         head: Head<T, S>,
     ) -> Self::Second<S> {
         sum_of::<_, _, _, _, true>(s, a, self.argument, &head, false)
+    }
+
+    #[inline(always)]
+    fn first_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+    ) -> (Extremes<T, S>, Self::Begun) {
+        begin::<_, _, _, _, true>(s, a, self.argument)
+    }
+
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+        begun: Self::Begun,
+    ) -> T::Row<S> {
+        sum_of_long::<_, _, _, _, true>(s, a, self.argument, head, begun)
     }
 
     #[inline(always)]
@@ -2017,6 +2329,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
     const MASKS: bool = G::PLAIN;
     const EACH_ROW: bool = true;
     const SUMS_TERMS: bool = G::PLAIN && !T::WIDE;
+    const LONG: Option<usize> = Some(CACHED * T::LANES);
+    type Begun = Option<Begun<T>>;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -2041,6 +2355,28 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
         head: Head<T, S>,
     ) -> Self::Second<S> {
         sum_of::<_, _, _, _, true>(s, a, self.argument, &head, false)
+    }
+
+    #[inline(always)]
+    fn first_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+    ) -> (Extremes<T, S>, Self::Begun) {
+        begin::<_, _, _, _, true>(s, a, self.argument)
+    }
+
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+        begun: Self::Begun,
+    ) -> T::Row<S> {
+        sum_of_long::<_, _, _, _, true>(s, a, self.argument, head, begun)
     }
 
     #[inline(always)]
@@ -2103,6 +2439,7 @@ impl<T: SoftmaxElement> Work<T> for SoftmaxGradient<T> {
     const FILLS: [Fill; 2] = [Fill::Zero, Fill::Zero];
     const MASKS: bool = true;
     const BETWEEN: bool = false;
+    type Begun = ();
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
     type Second<S: Simd> = Sums<T, S>;
@@ -2240,6 +2577,7 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxVjp<T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = true;
     const BETWEEN: bool = false;
+    type Begun = ();
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
     type Second<S: Simd> = (Sums<T, S>, Logs<T, S>);
@@ -2357,6 +2695,7 @@ impl<T: SoftmaxElement> Work<T> for LogSoftmaxJvp<T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = true;
     const BETWEEN: bool = false;
+    type Begun = ();
     type First<S: Simd> = ();
     type Open<S: Simd> = ();
     type Second<S: Simd> = (Sums<T, S>, Mask<T, S>);
@@ -2443,6 +2782,8 @@ struct LogSumExpVjp<'a, G, T> {
 impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
+    const LONG: Option<usize> = Some(CACHED * T::LANES);
+    type Begun = ();
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -2467,6 +2808,18 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpVjp<'_, G, T> {
         head: Head<T, S>,
     ) -> Self::Second<S> {
         absolute_sum_of(s, a, self.argument, &head)
+    }
+
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+        (): (),
+    ) -> T::Row<S> {
+        absolute_sum_of_long(s, a, self.argument, head)
     }
 
     #[inline(always)]
@@ -2513,6 +2866,8 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = G::PLAIN;
     const EACH_ROW: bool = true;
+    const LONG: Option<usize> = Some(CACHED * T::LANES);
+    type Begun = ();
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -2537,6 +2892,18 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExpJvp<'_, G, T> {
         head: Head<T, S>,
     ) -> Self::Second<S> {
         absolute_sum_of(s, a, self.argument, &head)
+    }
+
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+        (): (),
+    ) -> T::Row<S> {
+        absolute_sum_of_long(s, a, self.argument, head)
     }
 
     #[inline(always)]
@@ -2757,6 +3124,18 @@ fn needs_care<T: Lane, S: Simd>(factor: Vector<T, S>) -> Mask<T, S> {
     tiny | one.lt(size) | size.is_nan()
 }
 
+impl<T: SoftmaxElement, F: Targets<T>> CrossEntropy<'_, T, F> {
+    /// Puts the logits of the classes in the places of the losses.
+    #[inline(always)]
+    fn read_classes<A: Access<T>>(&mut self, a: &A, row: usize) {
+        let rows = row..row + a.rows();
+        let targets = self.targets.classes(rows.clone());
+        for (r, (loss, &class)) in self.losses[rows].iter_mut().zip(targets).enumerate() {
+            *loss = if class < self.classes { a.element(r, class) } else { T::zero() };
+        }
+    }
+}
+
 impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const FILLS: [Fill; 2] = [Fill::MinusInfinity, Fill::Zero];
     const MASKS: bool = false;
@@ -2765,6 +3144,8 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     const USES_TERMS: bool = true;
     // Rows are read alone, and the logarithm between the passes is most of what they cost besides.
     const BATCH: usize = 8192;
+    const LONG: Option<usize> = Some(CACHED * T::LANES);
+    type Begun = Option<Begun<T>>;
     type First<S: Simd> = Extremes<T, S>;
     type Open<S: Simd> = Head<T, S>;
     type Second<S: Simd> = T::Row<S>;
@@ -2772,11 +3153,7 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
 
     #[inline(always)]
     fn first<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, row: usize) -> Extremes<T, S> {
-        let rows = row..row + a.rows();
-        let targets = self.targets.classes(rows.clone());
-        for (r, (loss, &class)) in self.losses[rows].iter_mut().zip(targets).enumerate() {
-            *loss = if class < self.classes { a.element(r, class) } else { T::zero() };
-        }
+        self.read_classes(a, row);
         extremes(s, a)
     }
 
@@ -2789,6 +3166,29 @@ impl<T: SoftmaxElement, F: Targets<T>> Work<T> for CrossEntropy<'_, T, F> {
     fn second<S: Simd, A: Access<T>>(&mut self, s: S, a: &mut A, _: usize, head: Head<T, S>) -> T::Row<S> {
         let keep_q = self.gradient && !Softmax::<Plain, T>::recomputes(a);
         sum_of::<_, _, _, _, false>(s, a, Plain, &head, keep_q)
+    }
+
+    #[inline(always)]
+    fn first_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        row: usize,
+    ) -> (Extremes<T, S>, Self::Begun) {
+        self.read_classes(a, row);
+        begin::<_, _, _, _, false>(s, a, Plain)
+    }
+
+    #[inline(always)]
+    fn second_of_long<S: Simd, A: Access<T>>(
+        &mut self,
+        s: S,
+        a: &mut A,
+        _: usize,
+        head: Head<T, S>,
+        begun: Self::Begun,
+    ) -> T::Row<S> {
+        sum_of_long::<_, _, _, _, false>(s, a, Plain, head, begun)
     }
 
     #[inline(always)]

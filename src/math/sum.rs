@@ -5,12 +5,14 @@
 //! neither underflows; what follows leaves that out. Adding 2 to a term takes it to a binade with the grid g₁ = 2^(2−p):
 //! the addition rounds it to that grid, and the bit pattern of the sum is a constant plus the rounded term as an
 //! integer. Integers are added exactly, whichever way a row is split over lanes, blocks or threads. What the rounding
-//! left out is known exactly and goes to a second word in the same way, on a finer grid g₂, and in rows so long
-//! that this adds up, what is left of that to a third.
+//! left out is known exactly and goes to a second word in the same way, on a finer grid g₂. Where terms are so many, and so
+//! small, that what is left of that adds up, it goes to a third.
 //!
 //! # Error
 //! Each term is rounded to g₂, and a small one when its parts are added: n terms are off by at most n·(2^−45 + 2^−47) in all
-//! for f32, n·2^−102 for f64. f32 rows with more than 2^17 terms have a third word: n·2^−66.
+//! for f32, n·2^−102 for f64. f32 rows with more than 2^17 terms whose sum is less than n·2^−16, its largest term being at
+//! least 1, but for the rounding of its exponent, have a third word: n·2^−66. So no sum is off by more than 2^−27.6 of itself. What
+//! decides is a sum in two words, the same integers in whichever order.
 
 use crate::element::Lane;
 use crate::math::exp::{BETWEEN, Term, each};
@@ -40,7 +42,7 @@ pub trait Accumulate: Lane {
     const ANCHORS: [Self; 3];
     /// How many terms a lane takes before `flush`.
     const MOST: usize;
-    /// Rows with more terms than that have a third word.
+    /// Sums of more terms than that may need a third word.
     const MANY: Option<usize>;
 
     /// Sums of what was flushed, one a lane.
@@ -59,19 +61,15 @@ pub trait Accumulate: Lane {
     where
         Self: Sized;
     /// A joined total in memory, whatever the backend.
-    #[cfg(feature = "rayon")]
     type Exact: Copy + Default + Send + Sync;
-    #[cfg(feature = "rayon")]
     fn exact<S: Simd>(joined: Self::Totals<S>) -> Self::Exact
     where
         Self: Sized;
-    /// The same in every lane again.
-    #[cfg(feature = "rayon")]
+    /// The same in every lane.
     fn totals<S: Simd>(s: S, exact: Self::Exact) -> Self::Totals<S>
     where
         Self: Sized;
     /// The total of two parts.
-    #[cfg(feature = "rayon")]
     fn both(a: Self::Exact, b: Self::Exact) -> Self::Exact;
     /// The totals without a part, in lanes that `factor` has a 1 for and not a 0.
     fn without<S: Simd>(
@@ -82,7 +80,7 @@ pub trait Accumulate: Lane {
     where
         Self: Sized;
     /// The totals without the third word, but for lanes that `factor` has a 1 for and not a 0.
-    fn shortened<S: Simd>(totals: Self::Totals<S>, factor: Vector<Self, S>) -> Self::Totals<S>
+    fn shortened<S: Simd>(totals: Self::Totals<S>, factor: Self::Array) -> Self::Totals<S>
     where
         Self: Sized;
 }
@@ -222,10 +220,8 @@ impl Accumulate for f32 {
         totals
     }
 
-    #[cfg(feature = "rayon")]
     type Exact = [f64; 3];
 
-    #[cfg(feature = "rayon")]
     #[inline(always)]
     fn exact<S: Simd>(joined: Self::Totals<S>) -> [f64; 3] {
         each(
@@ -234,7 +230,6 @@ impl Accumulate for f32 {
         )
     }
 
-    #[cfg(feature = "rayon")]
     #[inline(always)]
     fn totals<S: Simd>(s: S, exact: [f64; 3]) -> Self::Totals<S> {
         each(
@@ -243,7 +238,6 @@ impl Accumulate for f32 {
         )
     }
 
-    #[cfg(feature = "rayon")]
     fn both(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
         // Integers below 2^53, so exact.
         core::array::from_fn(|n| a[n] + b[n])
@@ -265,9 +259,9 @@ impl Accumulate for f32 {
     }
 
     #[inline(always)]
-    fn shortened<S: Simd>(totals: Self::Totals<S>, factor: Vector<f32, S>) -> Self::Totals<S> {
+    fn shortened<S: Simd>(totals: Self::Totals<S>, factor: [f32; 16]) -> Self::Totals<S> {
         let [coarse, fine, least] = totals;
-        let factor = factor.widen();
+        let factor = Vector::load(least[0].s, &factor).widen();
         [coarse, fine, [least[0] * factor[0], least[1] * factor[1]]]
     }
 }
@@ -285,6 +279,13 @@ pub(crate) fn numbers<S: Simd>(totals: [[Vector<f64, S>; 2]; 3]) -> [Vector<f64,
             coarse[i] * power_of_two(GRID + 22) + low
         },
     )
+}
+
+/// Whether two words are too coarse for the sum of so many f32 terms, see *Error*.
+#[inline(always)]
+pub(crate) fn needs_third(sum: f64, terms: usize) -> bool {
+    let sum = sum * power_of_two(-(f32::LIFT as i64));
+    terms as f64 > power_of_two(16) * sum.max(2.0)
 }
 
 impl Accumulate for f64 {
@@ -324,22 +325,18 @@ impl Accumulate for f64 {
         [all; 8]
     }
 
-    #[cfg(feature = "rayon")]
     type Exact = Total;
 
-    #[cfg(feature = "rayon")]
     #[inline(always)]
     fn exact<S: Simd>(joined: [Total; 8]) -> Total {
         joined[0]
     }
 
-    #[cfg(feature = "rayon")]
     #[inline(always)]
     fn totals<S: Simd>(_: S, exact: Total) -> [Total; 8] {
         [exact; 8]
     }
 
-    #[cfg(feature = "rayon")]
     fn both(a: Total, b: Total) -> Total {
         Total { coarse: a.coarse + b.coarse, fine: a.fine + b.fine }
     }
@@ -361,7 +358,7 @@ impl Accumulate for f64 {
     }
 
     #[inline(always)]
-    fn shortened<S: Simd>(totals: Self::Totals<S>, _: Vector<f64, S>) -> Self::Totals<S> {
+    fn shortened<S: Simd>(totals: Self::Totals<S>, _: [f64; 8]) -> Self::Totals<S> {
         totals
     }
 }

@@ -6,10 +6,9 @@
 //! all in one element, is not joined: log_softmax and logsumexp leave such a row to the plain call.
 
 use super::{
-    Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, ROOM, Softmax, SoftmaxElement, Terms, extremes,
-    near,
+    Excess, Extremes, Head, LogSoftmax, LogSumExp, Plain, Softmax, SoftmaxElement, Terms, extremes, near,
 };
-use crate::rows::{Work, along};
+use crate::rows::{MOST_ROWS, Work, along};
 use crate::simd::{Op, Simd, Vector};
 
 /// What a row is made into.
@@ -28,8 +27,10 @@ pub struct Known<T: SoftmaxElement> {
     len: usize,
     /// The largest element, NaN where there is one, and the smallest in full registers.
     extremes: [T; 2],
-    /// The sum of its terms, and of how many where that matters.
+    /// The sum of its terms.
     sum: T::Exact,
+    /// Whether it has a third word, and then of how many terms it is.
+    pub(crate) many: bool,
     terms: usize,
     /// Whether a logarithm, if it is needed, can be had from the sum.
     pub(crate) decided: bool,
@@ -41,6 +42,8 @@ pub enum Step<'a, T> {
     Measure(&'a [T]),
     /// The sum of a part, given the extremes of the row.
     Sum(&'a [T]),
+    /// Whether the sum needs a third word, for which it is taken again.
+    Weigh,
     /// The end of a sum; logsumexp is written.
     Close(&'a mut [T]),
     /// A part becomes its result.
@@ -50,7 +53,7 @@ pub enum Step<'a, T> {
 impl<T: SoftmaxElement> Known<T> {
     pub(crate) fn nothing(form: Form, len: usize) -> Self {
         let extremes = [-T::INFINITY, T::INFINITY];
-        Self { form, len, extremes, sum: T::Exact::default(), terms: 0, decided: true }
+        Self { form, len, extremes, sum: T::Exact::default(), many: false, terms: 0, decided: true }
     }
 
     /// The extremes of two parts.
@@ -65,11 +68,6 @@ impl<T: SoftmaxElement> Known<T> {
         Self { sum: T::both(self.sum, other.sum), terms: self.terms + other.terms, ..self }
     }
 
-    /// How many terms there must be for the sum's third word to count, where there may be as many.
-    fn many(&self) -> Option<usize> {
-        T::MANY.filter(|most| self.len.div_ceil(T::LANES) > most / T::LANES)
-    }
-
     #[inline(always)]
     fn head<S: Simd>(&self, s: S) -> Head<T, S> {
         let [top, least] = self.extremes;
@@ -78,22 +76,21 @@ impl<T: SoftmaxElement> Known<T> {
 
     #[inline(always)]
     fn row<S: Simd>(&self, s: S) -> T::Row<S> {
-        let mut totals = T::totals(s, self.sum);
-        if let Some(most) = self.many() {
-            let counts = if self.terms > most { T::one() } else { T::zero() };
-            totals = T::shortened(totals, Vector::splat(s, counts));
+        let totals = T::totals(s, self.sum);
+        let two = T::row(s, T::shortened(totals, T::array(T::zero())));
+        match T::coarse(two, [self.terms; MOST_ROWS], 1.0) {
+            None => two,
+            Some(lanes) => T::row(s, T::shortened(totals, lanes)),
         }
-        T::row(s, totals)
     }
 
     #[inline(always)]
     fn add_up<S: Simd, const PRECISE: bool>(&mut self, s: S, x: &[T]) {
         let head = self.head(s);
-        let (frame, many) = (&head.frame, self.many().is_some());
         let terms = Terms::<_, _, _, PRECISE, false> {
             argument: Plain,
-            frame,
-            cut: frame.m,
+            frame: &head.frame,
+            cut: head.frame.m,
             keep_q: false,
             tame: head.tame.all,
         };
@@ -102,12 +99,10 @@ impl<T: SoftmaxElement> Known<T> {
             x,
             &mut [],
             #[inline(always)]
-            |a| if S::ROOMY { terms.sum::<_, ROOM>(a, many) } else { terms.sum::<_, 1>(a, many) },
+            |a| if self.many { terms.total::<_, true>(a) } else { terms.total::<_, false>(a) },
         );
-        self.sum = T::exact(T::joined(totals, many));
-        if many {
-            self.terms = x.iter().filter(|&&x| -T::INFINITY < x).count();
-        }
+        self.sum = T::exact(totals);
+        self.terms = if self.many { x.iter().filter(|&&x| -T::INFINITY < x).count() } else { 0 };
     }
 }
 
@@ -132,6 +127,12 @@ impl<T: SoftmaxElement> Op for Stepping<'_, T> {
             }
             Step::Sum(x) if known.form == Form::Softmax => known.add_up::<S, false>(s, x),
             Step::Sum(x) => known.add_up::<S, true>(s, x),
+            Step::Weigh => {
+                known.many = T::coarse(known.row(s), [known.len; MOST_ROWS], 1.0).is_some();
+                if known.many {
+                    known.sum = T::Exact::default();
+                }
+            }
             Step::Close(out) => {
                 let head = known.head(s);
                 let near = near(known.len);
