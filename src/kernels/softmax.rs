@@ -382,10 +382,13 @@ impl SoftmaxElement for f32 {
 
     #[inline(always)]
     fn coarse<S: Simd>(row: Self::Row<S>, terms: [usize; MOST_ROWS], parts: f64) -> Option<[f32; 16]> {
-        let lanes = core::array::from_fn(|i| {
-            let sum = row[i / 8].to_array()[i % 8];
-            if needs_third(sum * parts, terms[i]) { 1.0 } else { 0.0 }
-        });
+        let lanes = each(
+            #[inline(always)]
+            |i| {
+                let sum = row[i / 8].to_array()[i % 8];
+                if needs_third(sum * parts, terms[i]) { 1.0 } else { 0.0 }
+            },
+        );
         (lanes != [0.0; 16]).then_some(lanes)
     }
 
