@@ -1642,6 +1642,33 @@ fn sum_of_long<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>, const P
     )
 }
 
+/// The passes over a long row of a work with an argument, whose terms are `PRECISE` or not.
+macro_rules! passes_over_long {
+    ($precise:literal) => {
+        #[inline(always)]
+        fn first_of_long<S: Simd, A: Access<T>>(
+            &mut self,
+            s: S,
+            a: &mut A,
+            _: usize,
+        ) -> (Extremes<T, S>, Self::Begun) {
+            begin::<_, _, _, _, $precise>(s, a, self.argument)
+        }
+
+        #[inline(always)]
+        fn second_of_long<S: Simd, A: Access<T>>(
+            &mut self,
+            s: S,
+            a: &mut A,
+            _: usize,
+            head: Head<T, S>,
+            begun: Self::Begun,
+        ) -> T::Row<S> {
+            sum_of_long::<_, _, _, _, $precise>(s, a, self.argument, head, begun)
+        }
+    };
+}
+
 /// The sum of each row without a common factor, since `exp` has none: f32 terms are `PRECISE` for that, f64 terms need not be.
 #[inline(always)]
 fn absolute_sum_of<T: SoftmaxElement, S: Simd, A: Access<T>, G: Argument<T>>(
@@ -1956,27 +1983,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for Softmax<G, T> {
         sum_of::<_, _, _, _, false>(s, a, self.argument, &head, keep_q)
     }
 
-    #[inline(always)]
-    fn first_of_long<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        _: usize,
-    ) -> (Extremes<T, S>, Self::Begun) {
-        begin::<_, _, _, _, false>(s, a, self.argument)
-    }
-
-    #[inline(always)]
-    fn second_of_long<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        _: usize,
-        head: Head<T, S>,
-        begun: Self::Begun,
-    ) -> T::Row<S> {
-        sum_of_long::<_, _, _, _, false>(s, a, self.argument, head, begun)
-    }
+    passes_over_long! { false }
 
     #[inline(always)]
     fn close<S: Simd>(&mut self, _: S, _: usize, _: usize, _: Head<T, S>, sum: T::Row<S>) -> Self::Third<S> {
@@ -2168,27 +2175,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSoftmax<G, T> {
         sum_of::<_, _, _, _, true>(s, a, self.argument, &head, false)
     }
 
-    #[inline(always)]
-    fn first_of_long<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        _: usize,
-    ) -> (Extremes<T, S>, Self::Begun) {
-        begin::<_, _, _, _, true>(s, a, self.argument)
-    }
-
-    #[inline(always)]
-    fn second_of_long<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        _: usize,
-        head: Head<T, S>,
-        begun: Self::Begun,
-    ) -> T::Row<S> {
-        sum_of_long::<_, _, _, _, true>(s, a, self.argument, head, begun)
-    }
+    passes_over_long! { true }
 
     #[inline(always)]
     fn close<S: Simd>(
@@ -2360,27 +2347,7 @@ impl<T: SoftmaxElement, G: Argument<T>> Work<T> for LogSumExp<'_, G, T> {
         sum_of::<_, _, _, _, true>(s, a, self.argument, &head, false)
     }
 
-    #[inline(always)]
-    fn first_of_long<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        _: usize,
-    ) -> (Extremes<T, S>, Self::Begun) {
-        begin::<_, _, _, _, true>(s, a, self.argument)
-    }
-
-    #[inline(always)]
-    fn second_of_long<S: Simd, A: Access<T>>(
-        &mut self,
-        s: S,
-        a: &mut A,
-        _: usize,
-        head: Head<T, S>,
-        begun: Self::Begun,
-    ) -> T::Row<S> {
-        sum_of_long::<_, _, _, _, true>(s, a, self.argument, head, begun)
-    }
+    passes_over_long! { true }
 
     #[inline(always)]
     fn close<S: Simd>(
